@@ -1,0 +1,171 @@
+"""What a step or an exporter leaves on disk: files, their checksums, and a record written last.
+
+A checksum detects damage, not tampering: whoever can change a file can change its record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgesmith import records
+from edgesmith.errors import DamagedArtifact, MissingResource
+from edgesmith.tensors import Arrays, Preprocessing, TensorSpec
+
+RECORD = "artifact.json"
+GOLDEN = "golden.npz"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A model in one target's format, with what is needed to run it and to check it.
+
+    layer_names: module path -> tensor name in the file. golden.npz holds seeded synthetic inputs ("in:<name>")
+    and the reference outputs ("out:<name>"). `root` is where it was loaded from and is not saved.
+    """
+
+    target: str
+    runtime: str
+    precision: str
+    main: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    layer_names: Mapping[str, str] = field(default_factory=dict)
+    preprocessing: Preprocessing | None = None
+    labels: tuple[str, ...] = ()
+    plan_digest: str | None = None
+    notes: tuple[str, ...] = ()
+    root: Path = field(default=Path(), metadata={"json": False})
+
+    @property
+    def file(self) -> Path:
+        """The file (or package folder) a runtime opens."""
+        return self.root / self.main
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the model itself: the main file and what stands beside it, without record and golden data."""
+        beside = [p for p in _files(self.root) if p.name not in (RECORD, GOLDEN)]
+        return sum(path.stat().st_size for path in beside)
+
+    def golden(self) -> tuple[Arrays, Arrays] | None:
+        """Seeded inputs and the outputs the original gave for them, if they were saved."""
+        path = self.root / GOLDEN
+        if not path.exists():
+            return None
+        with np.load(path, allow_pickle=False) as file:
+            inputs = {key[3:]: file[key] for key in file.files if key.startswith("in:")}
+            outputs = {key[4:]: file[key] for key in file.files if key.startswith("out:")}
+        return inputs, outputs
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """The record of a folder: what it is, its key, what it was made from, and the sha256 of every file."""
+
+    kind: str
+    key: str
+    made_from: tuple[str, ...] = ()
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    root: Path = field(default=Path(), metadata={"json": False})
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of one file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def content_key(*parts: Any) -> str:
+    """A fingerprint of JSON-able parts; the first 8 characters name a step's folder."""
+    return hashlib.sha256(json.dumps(records.to_json(parts), sort_keys=True).encode()).hexdigest()
+
+
+@contextmanager
+def building(folder: Path) -> Iterator[Path]:
+    """A temporary neighbour to build in; it takes `folder`'s place in one rename when the block ends well.
+
+    Raises: MissingResource when the disk is full; the older folder is then still there.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        yield temporary
+        _swap(temporary, folder)
+    except OSError as error:
+        if error.errno is None or error.filename is None and error.strerror is None:
+            raise
+        raise MissingResource(
+            f"write {folder}", f"{error.strerror}", "free disk space and run again; what was there before is intact"
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _swap(new: Path, folder: Path) -> None:
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        os.replace(folder, old)
+    os.replace(new, folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def seal(root: Path, kind: str, key: str, meta: Mapping[str, Any], made_from: tuple[str, ...] = ()) -> Artifact:
+    """Write the record of a finished folder, last, with the sha256 of every other file."""
+    files = {str(path.relative_to(root)): sha256(path) for path in _files(root) if path != root / RECORD}
+    artifact = Artifact(kind, key, made_from, records.to_json(meta), files, root)
+    records.save(root / RECORD, artifact)
+    return artifact
+
+
+def open_artifact(root: Path, check: bool = True) -> Artifact:
+    """Read a folder's record and check every file. Raises: DamagedArtifact naming the file, MissingResource."""
+    artifact = records.load(Artifact, root / RECORD)
+    if check:
+        for name, digest in artifact.files.items():
+            path = root / name
+            if not path.is_file():
+                raise DamagedArtifact(f"open {root}", f"{name} is missing", "make the artefact again")
+            if sha256(path) != digest:
+                raise DamagedArtifact(f"open {root}", f"{name} does not match its checksum", "make the artefact again")
+    return Artifact(artifact.kind, artifact.key, artifact.made_from, artifact.meta, artifact.files, root)
+
+
+def save_exported(root: Path, exported: Exported, golden: tuple[Arrays, Arrays] | None, key: str = "") -> Exported:
+    """Write golden data and the record beside the files an exporter has put in `root`."""
+    if golden is not None:
+        inputs, outputs = golden
+        arrays = {f"in:{k}": v for k, v in inputs.items()} | {f"out:{k}": v for k, v in outputs.items()}
+        np.savez(root / GOLDEN, **arrays)  # type: ignore[arg-type]
+    meta = records.to_json(exported)
+    seal(root, "exported", key or content_key(meta), meta)
+    return load_exported(root, check=False)
+
+
+def load_exported(root: Path, check: bool = True) -> Exported:
+    """Read an artefact of one target from its folder. Raises: DamagedArtifact, MissingResource."""
+    artifact = open_artifact(root, check)
+    if artifact.kind != "exported":
+        raise DamagedArtifact(f"open {root} as an exported model", f"it is a {artifact.kind}", "name a target's folder")
+    values = records.from_json(Exported, dict(artifact.meta))
+    object.__setattr__(values, "root", root)
+    return values
+
+
+def _files(root: Path) -> list[Path]:
+    return sorted(path for path in root.rglob("*") if path.is_file() and not path.name.startswith("."))

@@ -1,0 +1,12 @@
+"""Compression: training methods as Tasks (task.py), one loop (fit.py), quantization (quantize/)."""
+
+from edgesmith.plugins import Plugins
+
+METHODS = Plugins(
+    "method",
+    {
+        "plain": "edgesmith.compress.task:plain",
+        "kd": "edgesmith.compress.head_sharing:kd",
+        "th_kd": "edgesmith.compress.head_sharing:th_kd",
+    },
+)

@@ -1,0 +1,11 @@
+"""Devices: transports to the machines that measure (device.py)."""
+
+from edgesmith.plugins import Plugins
+
+DEVICES = Plugins(
+    "device",
+    {
+        "local": "edgesmith.devices.local:LocalDevice",
+        "null": "edgesmith.devices.null:NullDevice",
+    },
+)

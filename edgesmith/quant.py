@@ -1,0 +1,154 @@
+"""The numbers of quantization: the only place where they are defined.
+
+A plan says, for every edge of a graph, how it is represented. Edges are named by the user's module paths:
+"stage1.0.conv:weight", "stage1.0.conv:out", "input:x".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from edgesmith.records import to_json
+
+
+@dataclass(frozen=True)
+class QuantSpec:
+    """How integers are laid out: width, sign, symmetry (zero point 0), per-channel axis, narrow range (-127..127)."""
+
+    bits: int = 8
+    signed: bool = True
+    symmetric: bool = True
+    axis: int | None = None
+    narrow: bool = False
+
+    @property
+    def qmin(self) -> int:
+        return -(2 ** (self.bits - 1)) + int(self.narrow) if self.signed else 0
+
+    @property
+    def qmax(self) -> int:
+        return 2 ** (self.bits - 1) - 1 if self.signed else 2**self.bits - 1
+
+
+U8_AFFINE = QuantSpec(signed=False, symmetric=False)
+S8_SYMMETRIC = QuantSpec(narrow=True)
+S8_PER_CHANNEL = QuantSpec(axis=0, narrow=True)
+
+
+@dataclass(frozen=True)
+class EdgeQuant:
+    """An edge with numbers of its own. Shape: scale and zero_point () per tensor or (C,) along spec.axis."""
+
+    spec: QuantSpec
+    scale: np.ndarray
+    zero_point: np.ndarray
+
+
+@dataclass(frozen=True)
+class SameAs:
+    """An edge that shares another edge's numbers (pooling, reshape, concat)."""
+
+    edge: str
+
+
+@dataclass(frozen=True)
+class BiasOf:
+    """An int32 bias: scale = scale(input) * scale(weight), zero point 0."""
+
+    input: str
+    weight: str
+
+
+@dataclass(frozen=True)
+class EdgeRange:
+    """What calibration saw on one edge. Shape: low, high (C,) per channel (axis 1), or (1,) where there is none."""
+
+    low: np.ndarray
+    high: np.ndarray
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The range of the whole tensor."""
+        return float(np.min(self.low)), float(np.max(self.high))
+
+
+@dataclass(frozen=True)
+class RangeRecord:
+    """What one calibration pass saw on the original graph, edge by edge."""
+
+    edges: Mapping[str, EdgeRange]
+    samples: int
+    data_digest: str = ""
+    warning: str = ""
+
+
+@dataclass(frozen=True)
+class QuantPlan:
+    """How one family represents every edge, and the precision of each layer.
+
+    rewrites: activation path -> the form it must be lowered to before the edges apply (graph/rewrite.py).
+    """
+
+    family: str
+    edges: Mapping[str, EdgeQuant | SameAs | BiasOf]
+    precision: Mapping[str, str]
+    instruction_set: str
+    rewrites: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def digest(self) -> str:
+        """A short fingerprint of every number in the plan."""
+        return hashlib.sha256(json.dumps(to_json(self), sort_keys=True).encode()).hexdigest()[:16]
+
+    def resolve(self, edge: str) -> EdgeQuant | None:
+        """The numbers of an edge, following SameAs; None for a float edge. BiasOf is computed."""
+        found = self.edges.get(edge)
+        if isinstance(found, SameAs):
+            return self.resolve(found.edge)
+        if isinstance(found, BiasOf):
+            x, w = self.resolve(found.input), self.resolve(found.weight)
+            if x is None or w is None:
+                return None
+            scale = np.asarray(x.scale) * np.asarray(w.scale)
+            return EdgeQuant(QuantSpec(bits=32, axis=w.spec.axis), scale, np.zeros(scale.shape, np.int64))
+        return found
+
+
+def choose(spec: QuantSpec, low: np.ndarray | float, high: np.ndarray | float) -> EdgeQuant:
+    """Scale and zero point for a range; zero is always representable. Shape: low, high () or (C,)."""
+    low = np.minimum(np.asarray(low, np.float64), 0.0)
+    high = np.maximum(np.asarray(high, np.float64), 0.0)
+    tiny = float(np.finfo(np.float32).eps)
+    if spec.symmetric:
+        scale = np.maximum(np.maximum(-low, high) / spec.qmax, tiny)
+        zero = np.zeros(scale.shape, np.int64)
+    else:
+        scale = np.maximum((high - low) / (spec.qmax - spec.qmin), tiny)
+        zero = np.clip(np.rint(spec.qmin - low / scale), spec.qmin, spec.qmax).astype(np.int64)
+    return EdgeQuant(spec, scale.astype(np.float32), zero)
+
+
+def quantize(x: np.ndarray, quant: EdgeQuant) -> np.ndarray:
+    """Real numbers to integers, round half to even. Shape: any; scale broadcast along spec.axis."""
+    scale, zero = _shaped(quant, x.ndim)
+    integers = np.rint(np.asarray(x, np.float32) / scale) + zero
+    return np.clip(integers, quant.spec.qmin, quant.spec.qmax).astype(np.int32)
+
+
+def dequantize(q: np.ndarray, quant: EdgeQuant) -> np.ndarray:
+    """Integers to float32."""
+    scale, zero = _shaped(quant, q.ndim)
+    return ((q - zero) * scale).astype(np.float32)
+
+
+def _shaped(quant: EdgeQuant, ndim: int) -> tuple[np.ndarray, np.ndarray]:
+    if quant.spec.axis is None or np.ndim(quant.scale) == 0:
+        return np.asarray(quant.scale, np.float32), np.asarray(quant.zero_point)
+    shape = [1] * ndim
+    shape[quant.spec.axis] = -1
+    return np.asarray(quant.scale, np.float32).reshape(shape), np.asarray(quant.zero_point).reshape(shape)

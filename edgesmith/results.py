@@ -1,0 +1,134 @@
+"""What was measured and what was concluded: frozen records, all with to and from JSON (records.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+State = Literal["pass", "fail", "inconclusive", "not_measured"]
+
+
+@dataclass(frozen=True)
+class DeviceInfo:
+    """The machine a measurement was taken on."""
+
+    name: str
+    os: str
+    cpu: str
+    cores: int
+    memory_bytes: int
+    instruction_set: str
+    python: str
+    accelerator: str | None = None
+    governor: str | None = None
+    clock_mhz: float | None = None
+    temperature_c: float | None = None
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its confidence interval; low or high None where it is not bounded by the samples."""
+
+    value: float
+    low: float | None
+    high: float | None
+    confidence: float = 0.95
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Every sample of one candidate in milliseconds, cut into the blocks in which they were taken."""
+
+    blocks_ms: tuple[tuple[float, ...], ...]
+    warmup: int
+
+    @property
+    def samples_ms(self) -> tuple[float, ...]:
+        return tuple(sample for block in self.blocks_ms for sample in block)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One candidate on one device. state is "measured", or "failed" / "not_measured" with the reason."""
+
+    target: str
+    state: Literal["measured", "failed", "not_measured"]
+    reason: str = ""
+    engine: str = ""
+    version: str = ""
+    precision: str = ""
+    batch: int = 1
+    threads: int = 1
+    latency: Latency | None = None
+    load_ms: tuple[float, ...] = ()
+    first_ms: float | None = None
+    peak_bytes: int | None = None
+    size_bytes: int | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class BenchRecord:
+    """Candidates measured in one interleaved run. sentinel_ms: a fixed kernel timed before and after."""
+
+    device: DeviceInfo
+    measurements: tuple[Measurement, ...]
+    reference: str
+    sentinel_ms: tuple[float, float]
+
+    @property
+    def sentinel_drift(self) -> float:
+        before, after = self.sentinel_ms
+        return abs(after - before) / before if before else 0.0
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """One metric of one target, and its drop against the original (positive: worse), both with intervals."""
+
+    target: str
+    metric: str
+    estimate: Interval
+    drop: Interval | None
+    n: int
+    extra: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How far one layer (a module path) of one target is from the original."""
+
+    layer: str
+    op: str
+    sqnr_db: float | None
+    cosine: float | None
+    max_abs: float | None
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Which unit executed how much, in which precision, as the runtime itself says."""
+
+    target: str
+    share_by_precision: Mapping[str, float]
+    share_by_unit: Mapping[str, float]
+    source: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer to one question, never a bare truth value.
+
+    more: how many samples more would decide an inconclusive one, if that can be told.
+    """
+
+    check: str
+    target: str
+    state: State
+    asked: str
+    found: str
+    more: int | None = None
+
+    def __bool__(self) -> bool:
+        raise TypeError("a Verdict has four states; compare .state")

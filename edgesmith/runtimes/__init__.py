@@ -1,0 +1,16 @@
+"""Runtimes: one file a vendor, one contract (session.py)."""
+
+from edgesmith.plugins import Plugins
+
+RUNTIMES = Plugins(
+    "runtime",
+    {
+        "torch": "edgesmith.runtimes.torch:TorchRuntime",
+        "ort": "edgesmith.runtimes.ort:OrtRuntime",
+        "openvino": "edgesmith.runtimes.openvino:OpenVinoRuntime",
+        "coreml": "edgesmith.runtimes.coreml:CoreMLRuntime",
+        "tensorrt": "edgesmith.runtimes.tensorrt:TensorRTRuntime",
+        "tensorrt-rtx": "edgesmith.runtimes.tensorrt:TensorRTRtxRuntime",
+        "null": "edgesmith.runtimes.null:NullRuntime",
+    },
+)
