@@ -1,0 +1,72 @@
+"""The command line: one file a verb; heavy imports happen inside the verbs."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+
+import click
+import typer
+
+from edgesmith.cli import bench, devices, doctor, export, inspect, output, predict, quantize, report, run, train, verify
+from edgesmith.errors import EdgesmithError
+
+app = typer.Typer(
+    name="edgesmith",
+    help="From a PyTorch teacher to a verified artefact on the device.",
+    epilog="--json prints one JSON object on stdout; --debug shows the trace of an error. Exit codes: 0 all verdicts "
+    "pass, 1 one failed, 2 usage or recipe, 3 something required is absent, 4 a bug, 5 inconclusive or not measured.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for verb in (run, train, quantize, export, bench, verify, report, predict, doctor, devices, inspect):
+    app.command(verb.__name__.rpartition(".")[2])(verb.command)
+
+
+@app.callback(invoke_without_command=True)
+def _top(
+    context: typer.Context, version: bool = typer.Option(False, "--version", help="Print the version and stop.")
+) -> None:
+    if version:
+        import edgesmith
+
+        print(edgesmith.__version__)
+        raise typer.Exit()
+
+
+def main() -> None:
+    """Entry point of the `edgesmith` command."""
+    sys.exit(invoke(sys.argv[1:]))
+
+
+def invoke(arguments: list[str]) -> int:
+    """Run one command line and give its exit code; known errors print three parts on stderr, never a trace."""
+    debug, as_json = "--debug" in arguments, "--json" in arguments
+    words = [word for word in arguments if word != "--debug"]
+    try:
+        with output.stdout_kept_clean(as_json):
+            code = app(args=words, prog_name="edgesmith", standalone_mode=False)
+            return int(code or 0)
+    except EdgesmithError as error:
+        if debug:
+            traceback.print_exc()
+        output.print_error(error, as_json)
+        return error.exit_code
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.Abort:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except click.ClickException as error:
+        output.print_usage(error, as_json)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again to go on", file=sys.stderr)
+        return 130
+    except Exception as error:  # whatever else comes this far is a bug of ours, and says so
+        if debug:
+            traceback.print_exc()
+        output.print_bug(error, as_json)
+        return 4

@@ -1,0 +1,34 @@
+"""edgesmith bench: latency of artefacts and of files made by anyone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from edgesmith.cli import model_options as m
+from edgesmith.cli import output
+
+
+def command(
+    files: list[Path] = typer.Argument(..., help="Artefact folders, bundles, or .onnx, .xml, .mlpackage, .pt2 files"),
+    inputs: str = typer.Option("random:32", help="Inputs to rotate over: a folder of images | file.npz | random:N"),
+    threads: m.Threads = 1,
+    blocks: int = typer.Option(10, min=2, help="Rounds; every candidate runs one block a round"),
+    block_size: int = typer.Option(20, min=1, help="Calls a block"),
+    warmup: int = typer.Option(20, min=1, help="Warm-up calls at least"),
+    reference: str | None = typer.Option(None, help="Candidate the ratios are to [default: torch-fp32, else the first]"),
+    json: m.Json = False,
+) -> int:
+    """Time candidates in interleaved blocks; every sample is kept, percentiles come with intervals."""
+    from edgesmith.pipeline.foreign import bench_files
+
+    with output.progress() as say:
+        result = bench_files(files, inputs, threads, (blocks, block_size, warmup), reference, say)
+    if json:
+        output.print_json(result.record)
+    else:
+        output.print_table(result.header, result.rows)
+        print("\n".join(result.remarks))
+    states = {measurement.state for measurement in result.record.measurements}
+    return 1 if "failed" in states else 5 if "not_measured" in states else 0

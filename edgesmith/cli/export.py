@@ -1,0 +1,56 @@
+"""edgesmith export: any model to any target."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from edgesmith.cli import model_options as m
+from edgesmith.cli import output
+
+
+def command(
+    model: m.Model,
+    targets: m.Targets = "ort-fp32",
+    calibration: m.Calibration = None,
+    out: Path = typer.Option(Path("build"), help="Folder; one sub-folder a target"),
+    weights: m.Weights = None,
+    input_: m.Input = None,
+    preprocess: m.Preprocess = None,
+    size: m.Size = None,
+    mean: m.Mean = None,
+    std: m.Std = None,
+    color: m.Color = None,
+    samples: int = typer.Option(300, min=1, help="Calibration samples at most"),
+    dynamic_batch: bool = typer.Option(False, help="Keep the batch size open in the artefacts."),
+    strict: m.Strict = False,
+    trust_pickle: m.TrustPickle = False,
+    json: m.Json = False,
+) -> int:
+    """Export a model; a target that cannot be built is a row with its reason and stops no other."""
+    from edgesmith.pipeline.convert import Request, export_request
+    from edgesmith.pipeline.sources import Trust, read_preprocessing
+
+    request = Request(
+        model=model,
+        weights=weights,
+        inputs=tuple(input_ or ()),
+        preprocessing=read_preprocessing(preprocess, size, mean, std, color),
+        calibration=calibration,
+        samples=samples,
+        dynamic_batch=dynamic_batch,
+        strict=strict,
+        trust=Trust(imports=True, pickle=trust_pickle),
+    )
+    names = tuple(name.strip() for name in targets.split(",") if name.strip())
+    with output.progress() as say:
+        bundle = export_request(request, names, out, say)
+    rows = [(n, "built", f"{e.size_bytes / 1e6:.2f} MB", str(e.file)) for n, e in bundle.exported.items()]
+    rows += [(name, absent.state, "", absent.reason) for name, absent in bundle.absent.items()]
+    if json:
+        output.print_json({"folder": bundle.folder, "exported": bundle.exported, "absent": bundle.absent})
+    else:
+        output.print_table(("target", "state", "size", "file or reason"), rows)
+    failed = [row for row in bundle.absent.values() if row.state == "failed"]
+    return 1 if failed else 3 if bundle.absent else 0

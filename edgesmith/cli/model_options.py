@@ -1,0 +1,25 @@
+"""Options that several verbs share: how a user names a model, its inputs and its preprocessing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Model = Annotated[
+    str, typer.Argument(help="timm:NAME | package.module:factory | file.pt2 | a built-in name (mobilefacenet, resnet)")
+]
+Weights = Annotated[Path | None, typer.Option(help="Weights for the model (.safetensors)")]
+Targets = Annotated[str, typer.Option(help="Comma-separated targets; `edgesmith doctor` lists them")]
+Calibration = Annotated[str | None, typer.Option(help="A folder of images | file.npz | random:N")]
+Input = Annotated[list[str] | None, typer.Option("--input", help="Input shape NAME:1,3,224,224[:dtype], once an input")]
+Preprocess = Annotated[Path | None, typer.Option(help="YAML file with size, mean, std and color")]
+Size = Annotated[str | None, typer.Option(help="Image size in pixels: 224 or HEIGHT,WIDTH")]
+Mean = Annotated[str | None, typer.Option(help="Mean on the 0..1 scale, e.g. 0.485,0.456,0.406")]
+Std = Annotated[str | None, typer.Option(help="Standard deviation on the 0..1 scale")]
+Color = Annotated[str | None, typer.Option(help="rgb, bgr or gray")]
+Strict = Annotated[bool, typer.Option(help="Refuse a folder with unreadable images instead of skipping them.")]
+TrustPickle = Annotated[bool, typer.Option(help="Load pickles, which can run code.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+Threads = Annotated[int, typer.Option(min=1, help="Threads of each runtime")]

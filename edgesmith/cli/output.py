@@ -1,0 +1,108 @@
+"""What goes to the terminal: progress on stderr, results on stdout, one JSON object when asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from edgesmith import records
+from edgesmith.errors import EdgesmithError
+
+_REAL_STDOUT = 1  # replaced while stdout_kept_clean is active
+
+
+@contextmanager
+def stdout_kept_clean(active: bool) -> Iterator[None]:
+    """Point file descriptor 1 at stderr, so that what vendor libraries print cannot reach the JSON."""
+    global _REAL_STDOUT
+    if not active:
+        yield
+        return
+    sys.stdout.flush()
+    saved = os.dup(1)
+    os.dup2(2, 1)
+    _REAL_STDOUT = saved
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(saved, 1)
+        os.close(saved)
+        _REAL_STDOUT = 1
+
+
+def print_json(value: Any) -> None:
+    """Write one JSON object to the real stdout."""
+    text = json.dumps(records.to_json(value), indent=1, allow_nan=False) + "\n"
+    sys.stdout.flush()
+    os.write(_REAL_STDOUT, text.encode())
+
+
+def print_error(error: EdgesmithError, as_json: bool) -> None:
+    """The three parts of a known error."""
+    lines = [f"edgesmith: {error.asked}", f"  found: {error.found}"]
+    if error.todo:
+        lines.append(f"  to do: {error.todo}")
+    print("\n".join(lines), file=sys.stderr)
+    if as_json:
+        parts = {"asked": error.asked, "found": error.found, "todo": error.todo, "exit_code": error.exit_code}
+        print_json({"error": parts})
+
+
+def print_usage(error: click.ClickException, as_json: bool) -> None:
+    """A mistake in the words of the command line."""
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else "edgesmith"
+    print(f"{path}: {error.format_message()}\n  to do: see {path} --help", file=sys.stderr)
+    if as_json:
+        print_json({"error": {"asked": path, "found": error.format_message(), "todo": "see --help", "exit_code": 2}})
+
+
+def print_bug(error: Exception, as_json: bool) -> None:
+    """An error nobody foresaw."""
+    text = f"{type(error).__name__}: {error}"
+    print(f"edgesmith: a bug: {text}\n  to do: run again with --debug and report the trace", file=sys.stderr)
+    if as_json:
+        todo = "run again with --debug and report the trace"
+        print_json({"error": {"asked": "run the command", "found": text, "todo": todo, "exit_code": 4}})
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str], None]]:
+    """A function that shows what is going on: a moving line on a terminal, plain lines otherwise."""
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        yield lambda text: console.print(text, markup=False, soft_wrap=True)
+        return
+    with console.status("") as status:
+
+        def say(text: str) -> None:
+            if text.endswith("..."):
+                status.update(text)
+            else:
+                console.print(text, markup=False, soft_wrap=True)
+
+        yield say
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
+    """A table on stdout, as wide as it needs to be when stdout is not a terminal."""
+    console = Console() if sys.stdout.isatty() else Console(width=200)
+    table = Table(*header, title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table, markup=False)
+
+
+def default_out(recipe: Path) -> Path:
+    """Where a recipe's run goes when --out is not given: runs/<file name>."""
+    return Path("runs") / recipe.stem

@@ -1,0 +1,42 @@
+"""edgesmith run: a whole recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from edgesmith.cli import output
+
+
+def command(
+    recipe: Path = typer.Argument(..., help="A recipe, e.g. recipes/quickstart.yaml"),
+    out: Path | None = typer.Option(None, help="Folder of the run [default: runs/<recipe>]"),
+    set_: list[str] = typer.Option([], "--set", help="key=value, e.g. --set data.root=DIR; may be repeated"),
+    dry_run: bool = typer.Option(False, help="Check the recipe, list the steps and stop."),
+    allow_import: bool = typer.Option(False, help="Let the recipe name code to import."),
+    trust_pickle: bool = typer.Option(False, help="Load pickles, which can run code."),
+    json: bool = typer.Option(False, "--json", help="One JSON object on stdout."),
+) -> int:
+    """Run a recipe: train, quantize, export, bench, verify, report; what is already there is skipped."""
+    from edgesmith.pipeline.recipe import read_recipe
+    from edgesmith.pipeline.sources import Trust
+    from edgesmith.pipeline.steps import plan_steps, run_recipe
+
+    parsed = read_recipe(recipe, set_)
+    folder = out or output.default_out(recipe)
+    trust = Trust(allow_import, trust_pickle)
+    if dry_run:
+        rows = plan_steps(parsed, folder, trust)
+        if json:
+            output.print_json({"recipe": parsed, "steps": rows})
+        else:
+            output.print_table(("step", "folder", "state"), [(r["step"], r["folder"], r["state"]) for r in rows])
+        return 0
+    with output.progress() as say:
+        result = run_recipe(parsed, folder, trust, say, command=f"edgesmith run {recipe}")
+    if json:
+        output.print_json(result.report)
+    else:
+        print("\n".join(result.lines))
+    return result.exit_code

@@ -1,0 +1,52 @@
+"""edgesmith verify: does a file answer what the original answers?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from edgesmith.cli import model_options as m
+from edgesmith.cli import output
+
+
+def command(
+    files: list[Path] = typer.Argument(..., help="Artefact folders, bundles, or model files made by anyone"),
+    against: str = typer.Option(..., help="The original: a MODEL as for export, or a model file"),
+    inputs: str = typer.Option(..., help="A folder of images | file.npz | random:N"),
+    weights: m.Weights = None,
+    input_: m.Input = None,
+    preprocess: m.Preprocess = None,
+    size: m.Size = None,
+    mean: m.Mean = None,
+    std: m.Std = None,
+    color: m.Color = None,
+    cosine: float = typer.Option(0.99, help="Least mean cosine to the original"),
+    agreement: float | None = typer.Option(None, help="Least top-1 agreement with the original, 0..1"),
+    accuracy_drop: float | None = typer.Option(None, help="With labels in the inputs: largest drop of accuracy, 0..1"),
+    strict: m.Strict = False,
+    trust_pickle: m.TrustPickle = False,
+    json: m.Json = False,
+) -> int:
+    """Run files and the original on the same inputs and judge the agreement, with intervals."""
+    from edgesmith.pipeline.convert import Request
+    from edgesmith.pipeline.foreign import verify_files
+    from edgesmith.pipeline.sources import Trust, read_preprocessing
+
+    request = Request(
+        model=against,
+        weights=weights,
+        inputs=tuple(input_ or ()),
+        preprocessing=read_preprocessing(preprocess, size, mean, std, color),
+        calibration=inputs,
+        strict=strict,
+        trust=Trust(imports=True, pickle=trust_pickle),
+    )
+    limits = {"cosine": cosine, "agreement": agreement, "accuracy_drop": accuracy_drop}
+    with output.progress() as say:
+        table = verify_files(files, request, {k: v for k, v in limits.items() if v is not None}, say)
+    if json:
+        output.print_json(table.report)
+    else:
+        print("\n".join(table.lines))
+    return table.exit_code

@@ -1,0 +1,161 @@
+"""The two functions most users need: convert a module, check what came out."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from edgesmith.artifact import Exported, load_exported
+from edgesmith.errors import UsageError
+from edgesmith.pipeline.judge import Table, judge_bundle
+from edgesmith.pipeline.produce import (
+    BUNDLE,
+    Bundle,
+    build_targets,
+    calibrate,
+    capture_source,
+    load_bundle,
+    plan_targets,
+)
+from edgesmith.pipeline.sources import Inputs, Source
+from edgesmith.targets import target
+from edgesmith.tensors import Arrays, Preprocessing, TensorSpec
+
+Batch = Any  # a tensor, a tuple (inputs..., [label]), or a mapping by input name
+
+
+def convert(
+    module: nn.Module,
+    inputs: Mapping[str, torch.Tensor] | Sequence[torch.Tensor] | torch.Tensor,
+    targets: Sequence[str],
+    calibration: Iterable[Batch] | None = None,
+    out: str | Path = "build",
+    dynamic_batch: bool = False,
+    preprocessing: Preprocessing | None = None,
+    labels: Sequence[str] = (),
+    say: Callable[[str], None] = lambda text: None,
+) -> Bundle:
+    """Take a PyTorch module to every target, one folder each; torch-fp32, the original, is always among them.
+
+    inputs: example tensors, batch axis first. calibration: batches of real inputs (a label behind them is ignored);
+    int8 targets need it. A target that cannot be built is a row in `absent` and stops no other.
+    Raises: UsageError for an unknown target or inputs that do not fit.
+    """
+    names = tuple(dict.fromkeys(("torch-fp32", *targets)))
+    for name in names:
+        target(name)
+    specs = _specs(inputs)
+    source = Source(type(module).__name__, module.eval(), specs, preprocessing, tuple(labels))
+    program = capture_source(source, dynamic_batch)
+    plans = {}
+    if calibration is not None and any(target(name).family for name in names):
+        ranges = calibrate(program, gather(calibration, program.inputs), None, batch=50)
+        plans = plan_targets(program, ranges, names)
+    return build_targets(program, source, names, plans, Path(out), say)
+
+
+def check(
+    bundle: Bundle | str | Path,
+    against: nn.Module | None = None,
+    data: Iterable[Batch] | None = None,
+    limits: Mapping[str, float] | None = None,
+    required: Sequence[str] | None = None,
+    bench: bool = True,
+    threads: int = 1,
+    say: Callable[[str], None] = lambda text: None,
+) -> Table:
+    """Run every artefact on the same inputs and judge it against the original; a verdict a target.
+
+    against: the original module; by default the bundle's own torch-fp32. data: batches of inputs; a label behind
+    them makes it top-1 accuracy, else agreement with the original is judged.
+    Raises: UsageError when there is no data at all: no evidence is never a pass.
+    """
+    found = bundle if isinstance(bundle, Bundle) else load_bundle(Path(bundle))
+    specs = next(iter(found.exported.values())).inputs
+    if data is None:
+        raise UsageError("check a bundle", "no data given", "give a loader of inputs, with labels if there are any")
+    inputs = gather(data, specs)
+    with tempfile.TemporaryDirectory() as work:
+        if against is not None:
+            found = _with_reference(found, against, Path(work))
+        return judge_bundle(
+            found,
+            inputs,
+            limits=dict(limits or {}),
+            required=tuple(required if required is not None else found.exported),
+            folder=Path(work) / "jobs",
+            bench=bench,
+            threads=threads,
+            say=say,
+        )
+
+
+def load(folder: str | Path) -> Exported | Bundle:
+    """Open an artefact of one target, or a whole bundle, after checking every checksum."""
+    path = Path(folder)
+    return load_bundle(path) if (path / BUNDLE).exists() else load_exported(path)
+
+
+def _with_reference(bundle: Bundle, module: nn.Module, work: Path) -> Bundle:
+    """Put `module` itself in the place of torch-fp32, so that the judge is who the caller says."""
+    specs = next(iter(bundle.exported.values())).inputs
+    source = Source(type(module).__name__, module.eval(), specs)
+    dynamic = any(spec.dynamic for spec in specs)
+    program = capture_source(source, dynamic)
+    made = build_targets(program, source, ("torch-fp32",), {}, work / "reference", lambda text: None)
+    return replace(bundle, exported={**bundle.exported, **made.exported})
+
+
+def _specs(inputs: Any) -> tuple[TensorSpec, ...]:
+    named = inputs if isinstance(inputs, Mapping) else None
+    if named is None:
+        values = (inputs,) if isinstance(inputs, torch.Tensor) else tuple(inputs)
+        named = {f"input_{i}" if len(values) > 1 else "input": value for i, value in enumerate(values)}
+    for name, value in named.items():
+        if not isinstance(value, torch.Tensor):
+            raise UsageError(f"input {name!r}", f"it is a {type(value).__name__}", "give example tensors")
+    return tuple(TensorSpec(n, tuple(v.shape), str(v.dtype).removeprefix("torch.")) for n, v in named.items())
+
+
+def gather(batches: Iterable[Batch], specs: Sequence[TensorSpec]) -> Inputs:
+    """Put a loader's batches together, by the model's input names; a value behind the inputs is the label."""
+    columns: dict[str, list[np.ndarray]] = {spec.name: [] for spec in specs}
+    labels: list[np.ndarray] = []
+    for batch in batches:
+        feed, label = _split(batch, specs)
+        for name, array in feed.items():
+            columns[name].append(array)
+        if label is not None:
+            labels.append(label)
+    if not columns[specs[0].name]:
+        raise UsageError("read the data", "it has no batch", "give at least one")
+    arrays = {name: np.concatenate(parts) for name, parts in columns.items()}
+    digest = hashlib.sha256(b"".join(np.ascontiguousarray(a).tobytes() for a in arrays.values())).hexdigest()
+    return Inputs(arrays, False, digest, np.concatenate(labels) if labels else None)
+
+
+def _split(batch: Batch, specs: Sequence[TensorSpec]) -> tuple[Arrays, np.ndarray | None]:
+    if isinstance(batch, Mapping):
+        missing = [spec.name for spec in specs if spec.name not in batch]
+        if missing:
+            raise UsageError(f"a batch with {[s.name for s in specs]}", f"it has {list(batch)}", "name the inputs")
+        return {s.name: _array(batch[s.name], s) for s in specs}, None
+    values = list(batch) if isinstance(batch, (tuple, list)) else [batch]
+    if len(values) not in (len(specs), len(specs) + 1):
+        found = f"a batch has {len(values)} values"
+        raise UsageError(f"{len(specs)} inputs, perhaps a label", found, "yield (inputs..., label) or a mapping")
+    label = np.asarray(values[-1]) if len(values) > len(specs) else None
+    return {s.name: _array(v, s) for s, v in zip(specs, values)}, label
+
+
+def _array(value: Any, spec: TensorSpec) -> np.ndarray:
+    array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
+    return array.astype(spec.dtype, copy=False)

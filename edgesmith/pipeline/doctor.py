@@ -1,0 +1,120 @@
+"""What this machine can build and run, what a device is, what a folder holds."""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import edgesmith
+from edgesmith import records
+from edgesmith.artifact import RECORD, load_exported, open_artifact
+from edgesmith.devices import DEVICES
+from edgesmith.devices.facts import device_info
+from edgesmith.errors import EdgesmithError, EngineFailed, MissingResource
+from edgesmith.export import EXPORTERS
+from edgesmith.plugins import EXTRA_OF, is_installed
+from edgesmith.results import DeviceInfo
+from edgesmith.runtimes import RUNTIMES
+from edgesmith.targets import TARGETS, Target
+
+# What building and running a target needs: vendor modules by exporter, and by runtime.
+_BUILD_NEEDS = {
+    "torch": ("torch",),
+    "onnx": ("torch", "onnx", "onnxscript"),
+    "openvino": ("torch", "onnx", "onnxscript", "openvino"),
+    "coreml": ("torch", "coremltools"),
+    "tensorrt": ("torch", "onnx", "onnxscript", "tensorrt"),
+    "tensorrt-rtx": ("torch", "onnx", "onnxscript", "tensorrt_rtx"),
+}
+_RUN_NEEDS = {
+    "torch": ("torch",),
+    "ort": ("onnxruntime",),
+    "openvino": ("openvino",),
+    "coreml": ("coremltools",),
+    "tensorrt": ("tensorrt",),
+    "tensorrt-rtx": ("tensorrt_rtx",),
+}
+
+
+def examine(say: Callable[[str], None]) -> dict[str, Any]:
+    """A row a target: built here? run here? and if not, why and the install line."""
+    info = device_info()
+    rows = [_examine_target(row) for row in TARGETS.values()]
+    warnings = []
+    if info.instruction_set == "x86":
+        warnings.append("this CPU has no VNNI: u8 x s8 products saturate, so int8 weights are planned with 7 bits")
+    return {"version": edgesmith.__version__, "device": info, "targets": rows, "warnings": warnings}
+
+
+def _examine_target(row: Target) -> dict[str, str]:
+    build = _missing(_BUILD_NEEDS[row.exporter]) if row.exporter in EXPORTERS.names() else ""
+    run = _missing(_RUN_NEEDS[row.runtime]) if row.runtime in RUNTIMES.names() else ""
+    if not run:
+        run = _cannot_run(row.runtime)
+    reason = "; ".join(dict.fromkeys(text for text in (build, run) if text))
+    return {"target": row.name, "build": "no" if build else "yes", "run": "no" if run else "yes", "reason": reason}
+
+
+def _missing(modules: tuple[str, ...]) -> str:
+    absent = [module for module in modules if not is_installed(module)]
+    extras = sorted({EXTRA_OF[module] for module in absent})
+    return f"{', '.join(absent)} not installed: pip install 'edgesmith[{','.join(extras)}]'" if absent else ""
+
+
+def _cannot_run(runtime: str) -> str:
+    """What stands in the way although the package is there, as far as it can be told without a model."""
+    if runtime == "coreml" and platform.system() != "Darwin":
+        return "Core ML executes on macOS only: run the same job on a Mac"
+    if runtime.startswith("tensorrt"):
+        return "running TensorRT engines needs an NVIDIA GPU, and is not there yet"
+    try:
+        RUNTIMES.get(runtime)().version()
+    except (EdgesmithError, ImportError, OSError) as error:
+        return str(error)
+    return ""
+
+
+def probe(name: str) -> DeviceInfo:
+    """Ask a device what it is, and see that a file and a command come back. Raises: EngineFailed."""
+    device = DEVICES.get(name)()
+    with tempfile.TemporaryDirectory() as folder:
+        sent, back = Path(folder) / "sent", Path(folder) / "back"
+        sent.write_bytes(b"edgesmith")
+        device.push(sent, f"{folder}/remote")
+        device.pull(f"{folder}/remote", back)
+        if back.read_bytes() != sent.read_bytes():
+            raise EngineFailed(f"probe device {name!r}", "a file came back changed", "check the connection")
+    return device.info()
+
+
+def is_artifact(path: Path) -> bool:
+    """Whether a folder is an exported artefact of ours."""
+    return (path / RECORD).is_file()
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """The record of whatever stands at `path`, after its checksums held. Raises: DamagedArtifact, MissingResource."""
+    if not path.exists():
+        raise MissingResource(f"inspect {path}", "no such file or folder", "check the path")
+    if is_artifact(path):
+        artifact = open_artifact(path)
+        facts = {"kind": artifact.kind, "key": artifact.key, "files": len(artifact.files), "checksums": "good"}
+        if artifact.kind != "exported":
+            return {**facts, **artifact.meta}
+        exported = load_exported(path, check=False)
+        return {**facts, **records.to_json(exported), "size_bytes": exported.size_bytes}
+    if path.is_dir() and (path / "bundle.json").exists():
+        from edgesmith.pipeline.produce import load_bundle
+
+        bundle = load_bundle(path)
+        built = {name: f"{exported.size_bytes / 1e6:.2f} MB, checksums good" for name, exported in bundle.exported.items()}
+        return {"kind": "bundle", **built, **{name: absent.reason for name, absent in bundle.absent.items()}}
+    from edgesmith.bench.adopt import adopt
+
+    with tempfile.TemporaryDirectory() as folder:
+        foreign = adopt(path, Path(folder))
+        facts = records.to_json(foreign)
+    return {"kind": "foreign", **{k: facts[k] for k in ("runtime", "inputs", "outputs", "precision")}}

@@ -1,0 +1,160 @@
+"""From a captured program to one folder a target: calibrate once, plan by family, export each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from edgesmith import records
+from edgesmith.artifact import Exported, building, load_exported, save_exported
+from edgesmith.compress.quantize.observe import observe
+from edgesmith.compress.quantize.plan import derive
+from edgesmith.devices.facts import device_info
+from edgesmith.errors import EdgesmithError, MissingPackage, MissingResource, UsageError
+from edgesmith.export import EXPORTERS
+from edgesmith.graph.capture import Program, capture
+from edgesmith.graph.rewrite import fold_batchnorm
+from edgesmith.pipeline.sources import Inputs, Source
+from edgesmith.quant import QuantPlan, RangeRecord
+from edgesmith.targets import target
+from edgesmith.tensors import Arrays, Preprocessing, TensorSpec, random_feed
+
+Say = Callable[[str], None]
+BUNDLE = "bundle.json"
+# Families whose int8 kernels are not those of this machine.
+_INSTRUCTION_SETS = {"coreml": "apple", "tensorrt": "cuda"}
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A target that did not come out: "failed" (it could have) or "not_measured" (something is not installed)."""
+
+    target: str
+    state: Literal["failed", "not_measured"]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What `convert` made: a folder with one artefact a target, and why the others are not there."""
+
+    folder: Path
+    exported: Mapping[str, Exported]
+    absent: Mapping[str, Absent]
+
+
+def capture_source(source: Source, dynamic_batch: bool = False) -> Program:
+    """Capture a model by seeded synthetic inputs of its own specs."""
+    feed = random_feed(source.inputs)
+    example = {name: torch.from_numpy(array) for name, array in feed.items()}
+    return capture(source.module, example, dynamic_batch=dynamic_batch)
+
+
+def calibrate(program: Program, inputs: Inputs, preprocessing: Preprocessing | None, batch: int) -> RangeRecord:
+    """One pass of the calibration inputs over the original (batch-norm folded) graph."""
+    folded = fold_batchnorm(program)
+    ranges = observe(folded, tensor_batches(program.inputs, inputs, preprocessing, batch), inputs.digest)
+    return replace(ranges, warning=inputs.warning)
+
+
+def tensor_batches(
+    specs: Sequence[TensorSpec], inputs: Inputs, preprocessing: Preprocessing | None, batch: int
+) -> Iterator[tuple[torch.Tensor, ...]]:
+    """Batches in the order of the model's inputs. Raises: UsageError when names do not fit."""
+    names = [spec.name for spec in specs]
+    if inputs.images:
+        if preprocessing is None or len(names) != 1:
+            raise UsageError("feed images", f"the model has inputs {names}", "give preprocessing, or a .npz of tensors")
+        images = inputs.arrays["image"]
+        for start in range(0, len(images), batch):
+            yield (torch.from_numpy(preprocessing.apply(images[start : start + batch])),)
+        return
+    if set(names) - set(inputs.arrays):
+        found = f"the data has {sorted(inputs.arrays)}"
+        raise UsageError(f"feed the inputs {names}", found, "name the arrays of the .npz like the model's inputs")
+    for start in range(0, inputs.count, batch):
+        yield tuple(torch.from_numpy(np.asarray(inputs.arrays[n][start : start + batch])) for n in names)
+
+
+def plan_targets(program: Program, ranges: RangeRecord, names: Sequence[str]) -> dict[str, QuantPlan]:
+    """One plan for each family that the int8 targets need, all from the same ranges."""
+    folded = fold_batchnorm(program)
+    host = device_info().instruction_set
+    families = dict.fromkeys(row.family for row in map(target, names) if row.family)
+    return {f: derive(folded, ranges, f, _INSTRUCTION_SETS.get(f, host)) for f in families if f}
+
+
+def build_targets(
+    program: Program,
+    source: Source,
+    names: Sequence[str],
+    plans: Mapping[str, QuantPlan],
+    out: Path,
+    say: Say,
+    golden: tuple[Arrays, Arrays] | None = None,
+) -> Bundle:
+    """Export every target; one that cannot be built is a row with its reason and stops no other."""
+    out.mkdir(parents=True, exist_ok=True)
+    reference = golden or golden_of(program)
+    exported: dict[str, Exported] = {}
+    absent: dict[str, Absent] = {}
+    for name in names:
+        made = _build_one(program, source, name, plans, out / name, reference)
+        if isinstance(made, Absent):
+            absent[name] = made
+            say(f"{name}: {made.reason}")
+        else:
+            exported[name] = made
+            say(f"{name}: {made.size_bytes / 1e6:.2f} MB")
+    records.save(out / BUNDLE, {"exported": sorted(exported), "absent": absent})
+    return Bundle(out, exported, absent)
+
+
+def _build_one(
+    program: Program,
+    source: Source,
+    name: str,
+    plans: Mapping[str, QuantPlan],
+    folder: Path,
+    golden: tuple[Arrays, Arrays],
+) -> Exported | Absent:
+    row = target(name)
+    plan = plans.get(row.family) if row.family else None
+    if row.family and plan is None:
+        return Absent(name, "not_measured", "no calibration data was given, and int8 needs it")
+    try:
+        with building(folder) as temporary:
+            made = EXPORTERS.get(row.exporter)(program, plan, row, temporary)
+            notes = (*source.notes, *made.notes, *(plan.notes if plan else ()))
+            full = replace(made, preprocessing=source.preprocessing, labels=source.labels, notes=notes)
+            save_exported(temporary, full, golden)
+    except MissingPackage as error:
+        return Absent(name, "not_measured", str(error))
+    except MissingResource:
+        raise  # a full disk concerns the whole run
+    except EdgesmithError as error:
+        return Absent(name, "failed", str(error))
+    return load_exported(folder, check=False)
+
+
+def golden_of(program: Program, seed: int = 0) -> tuple[Arrays, Arrays]:
+    """Seeded synthetic inputs and what the original answers to them; never real samples."""
+    feed = random_feed(program.inputs, seed)
+    tensors = [torch.from_numpy(feed[spec.name]) for spec in program.inputs]
+    with torch.inference_mode():
+        answer = program.module(*tensors)
+    values = answer if isinstance(answer, (tuple, list)) else (answer,)
+    return feed, {spec.name: value.numpy() for spec, value in zip(program.outputs, values)}
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Read a folder that build_targets wrote, checking every artefact."""
+    record = records.read(folder / BUNDLE)
+    exported = {name: load_exported(folder / name) for name in record["exported"]}
+    absent = {name: records.from_json(Absent, row) for name, row in record["absent"].items()}
+    return Bundle(folder, exported, absent)

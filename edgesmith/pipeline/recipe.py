@@ -1,0 +1,205 @@
+"""Recipes: YAML in, frozen records out, every mistake at once with its path in the file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from edgesmith.errors import MissingResource, RecipeError
+from edgesmith.targets import TARGETS
+
+Spec = dict[str, Any]  # {"use": a name of a plug-in table, ...its options}
+_STRICT = {"extra": "forbid"}
+
+
+@dataclass(frozen=True)
+class Train:
+    """One training stage; `model` None trains the recipe's own model, `fit` holds FitConfig's options."""
+
+    __pydantic_config__ = _STRICT
+    name: str
+    method: Spec
+    model: Spec | None = None
+    fit: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """required: must come out and pass. built: must come out, judged where it can run. optional: a row either way."""
+
+    __pydantic_config__ = _STRICT
+    required: tuple[str, ...] = ()
+    built: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Every target once; the original comes first because everything is compared with it."""
+        return tuple(dict.fromkeys(("torch-fp32", *self.required, *self.built, *self.optional)))
+
+
+@dataclass(frozen=True)
+class Quantize:
+    """samples: how many of the calibration split are used, in batches of `batch`."""
+
+    __pydantic_config__ = _STRICT
+    samples: int = 300
+    batch: int = 50
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Latency protocol: rounds of interleaved blocks; `warmup` is the least number of warm-up calls."""
+
+    __pydantic_config__ = _STRICT
+    device: Spec = field(default_factory=lambda: {"use": "local"})
+    threads: int = 1
+    blocks: int = 10
+    block_size: int = 20
+    warmup: int = 20
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole run. `limits` are what verify judges (verify/gate.py)."""
+
+    __pydantic_config__ = _STRICT
+    name: str
+    model: Spec
+    data: Spec
+    targets: Targets
+    train: tuple[Train, ...] = ()
+    quantize: Quantize = field(default_factory=Quantize)
+    bench: Bench | None = field(default_factory=Bench)
+    limits: dict[str, Any] = field(default_factory=dict)
+
+
+def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read, compose (`extends`), override and check a recipe. Raises: RecipeError, MissingResource."""
+    raw = _compose(path, seen=())
+    problems = [problem for override in overrides for problem in _override(raw, override)]
+    recipe: Recipe | None = None
+    try:
+        recipe = TypeAdapter(Recipe).validate_python(raw)
+    except ValidationError as error:
+        problems += [_line(item) for item in error.errors()]
+    problems += _plugin_problems(raw)
+    if problems or recipe is None:
+        raise RecipeError(str(path), sorted(dict.fromkeys(problems)))
+    return recipe
+
+
+def _line(item: Mapping[str, Any]) -> str:
+    where = ".".join(str(part) for part in item["loc"])
+    given = "" if item["type"] == "missing" else f" (got {item['input']!r})"
+    return f"{where}: {item['msg']}{given}"
+
+
+def _compose(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except FileNotFoundError as error:
+        raise MissingResource(f"read recipe {path}", "no such file", "check the path") from error
+    except IsADirectoryError as error:
+        raise MissingResource(f"read recipe {path}", "it is a folder", "name a .yaml file") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(str(path), [f"not YAML: {' '.join(str(error).split())}"]) from error
+    if not isinstance(raw, dict):
+        raise RecipeError(str(path), ["the file must be a mapping of name, model, data, targets, ..."])
+    parent = raw.pop("extends", None)
+    if parent is None:
+        return raw
+    parent_path = (path.parent / str(parent)).resolve()
+    if parent_path in seen:
+        raise RecipeError(str(path), [f"extends: {parent} extends this file in turn"])
+    return _merge(_compose(parent_path, (*seen, path.resolve())), raw)
+
+
+def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(under)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _override(raw: dict[str, Any], override: str) -> list[str]:
+    path, equals, text = override.partition("=")
+    if not equals or not path:
+        return [f"--set {override}: write key=value, e.g. --set data.root=DIR"]
+    *parents, last = path.split(".")
+    here: Any = raw
+    for part in parents:
+        here = _enter(here, part)
+        if here is None:
+            return [f"--set {path}: {part!r} leads nowhere in this recipe"]
+    if isinstance(here, list):
+        if not last.isdigit() or int(last) >= len(here):
+            return [f"--set {path}: the list has {len(here)} items"]
+        here[int(last)] = yaml.safe_load(text)
+    else:
+        here[last] = yaml.safe_load(text)
+    return []
+
+
+def _enter(here: Any, part: str) -> Any:
+    if isinstance(here, list):
+        inside = here[int(part)] if part.isdigit() and int(part) < len(here) else None
+    else:
+        inside = here.setdefault(part, {})
+    return inside if isinstance(inside, (dict, list)) else None
+
+
+def _plugin_problems(raw: Mapping[str, Any]) -> list[str]:
+    """What the types cannot say: names of plug-ins, their options, names of targets, order of stages."""
+    from edgesmith.pipeline.options import option_problems, spec_problems
+
+    problems = spec_problems("model", raw.get("model"), "model")
+    problems += spec_problems("dataset", raw.get("data"), "data")
+    problems += option_problems("limits", raw.get("limits") or {}, "edgesmith.verify.gate:Limits")
+    bench = raw.get("bench")
+    if isinstance(bench, dict) and "device" in bench:
+        problems += spec_problems("device", bench["device"], "bench.device")
+    earlier: list[str] = []
+    stages = raw.get("train")
+    for index, stage in enumerate(stages if isinstance(stages, list) else []):
+        if isinstance(stage, dict):
+            problems += _stage_problems(stage, f"train.{index}", earlier)
+            earlier.append(str(stage.get("name")))
+    return problems + _target_problems(raw.get("targets"))
+
+
+def _stage_problems(stage: Mapping[str, Any], path: str, earlier: Sequence[str]) -> list[str]:
+    from edgesmith.pipeline.options import option_problems, spec_problems
+
+    problems = option_problems(f"{path}.fit", stage.get("fit") or {}, "edgesmith.compress.fit:FitConfig")
+    method = stage.get("method")
+    if isinstance(method, dict):
+        teacher = method.get("teacher")
+        if teacher is not None and teacher not in earlier:
+            problems.append(f"{path}.method.teacher: no earlier stage is called {teacher!r} (there are: {list(earlier)})")
+        method = {key: value for key, value in method.items() if key != "teacher"}
+    problems += spec_problems("method", method, f"{path}.method")
+    if stage.get("model") is not None:
+        problems += spec_problems("model", stage["model"], f"{path}.model")
+    if stage.get("name") in earlier:
+        problems.append(f"{path}.name: {stage.get('name')!r} is taken by an earlier stage")
+    return problems
+
+
+def _target_problems(targets: Any) -> list[str]:
+    if not isinstance(targets, dict):
+        return []
+    named = [
+        (f"targets.{group}.{index}", name)
+        for group in ("required", "built", "optional")
+        if isinstance(targets.get(group), list)
+        for index, name in enumerate(targets[group])
+    ]
+    known = ", ".join(TARGETS)
+    return [f"{path}: no target is called {name!r} (there are: {known})" for path, name in named if name not in TARGETS]

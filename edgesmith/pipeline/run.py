@@ -1,0 +1,161 @@
+"""The engine: steps with content keys; what is there and whole is skipped, what is half done is done again."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import importlib.metadata
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import edgesmith
+from edgesmith.artifact import RECORD, Artifact, content_key, open_artifact, seal, sha256
+from edgesmith.errors import DamagedArtifact, EdgesmithError, MissingResource, UsageError
+
+Say = Callable[[str], None]
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a run.
+
+    config: everything that decides its result and is not another step. needs: names of the steps it reads.
+    sources: files and folders of the package whose code it runs. work: fills the folder, returns the record's meta.
+    keeps: files that survive in a half-done folder (a checkpoint). always: done again whenever asked.
+    """
+
+    name: str
+    config: Any
+    work: Callable[[Path], Mapping[str, Any]]
+    needs: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    keeps: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of one step: its folder and record, and whether it was already there."""
+
+    step: str
+    artifact: Artifact
+    skipped: bool
+    seconds: float = field(default=0.0)
+
+
+def step_keys(steps: Sequence[Step]) -> dict[str, str]:
+    """The content key of each step: config, keys of inputs, own source files, versions of its packages."""
+    keys: dict[str, str] = {}
+    for step in steps:
+        versions = {name: _version(name) for name in step.packages}
+        keys[step.name] = content_key(step.name, step.config, [keys[n] for n in step.needs], _sources(step), versions)
+    return keys
+
+
+def folder_of(out: Path, name: str, key: str) -> Path:
+    """Where a step's result lies: <out>/<step>-<key8>."""
+    return out / f"{name}-{key[:8]}"
+
+
+def execute(steps: Sequence[Step], out: Path, say: Say) -> dict[str, Done]:
+    """Do every step that is not there yet, in order. Raises: the step's own error; MissingResource on a full disk."""
+    keys = step_keys(steps)
+    done: dict[str, Done] = {}
+    with _locked(out):
+        for step in steps:
+            folder = folder_of(out, step.name, keys[step.name])
+            made_from = tuple(keys[name] for name in step.needs)
+            done[step.name] = _one(step, folder, keys[step.name], made_from, say)
+    return done
+
+
+def _one(step: Step, folder: Path, key: str, made_from: tuple[str, ...], say: Say) -> Done:
+    whole = _whole(folder, key, say)
+    if whole is not None:
+        say(f"{step.name}: already done")
+        return Done(step.name, whole, skipped=True)
+    started = time.monotonic()
+    say(f"{step.name} ...")
+    with _disk_errors(folder):
+        _clear(folder, step.keeps)
+        meta = step.work(folder)
+        artifact = seal(folder, step.name, key, meta, made_from)
+    seconds = time.monotonic() - started
+    say(f"{step.name}: done in {seconds:.1f} s")
+    return Done(step.name, artifact, skipped=False, seconds=seconds)
+
+
+def _whole(folder: Path, key: str, say: Say) -> Artifact | None:
+    if not (folder / RECORD).exists():
+        return None
+    try:
+        artifact = open_artifact(folder)
+    except DamagedArtifact as error:
+        say(f"{folder.name}: damaged ({error.found}); doing it again")
+        (folder / RECORD).unlink()
+        return None
+    return artifact if artifact.key == key else None
+
+
+def _clear(folder: Path, keeps: tuple[str, ...]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for item in folder.iterdir():
+        if item.name in keeps:
+            continue
+        if item.is_dir() and not item.is_symlink():
+            shutil.rmtree(item)
+        else:
+            item.unlink()
+
+
+@contextmanager
+def _disk_errors(folder: Path) -> Iterator[None]:
+    """Name the disk where a write failed; vendor libraries wrap the system's error in their own types."""
+    try:
+        yield
+    except EdgesmithError:
+        raise
+    except Exception as error:
+        if getattr(error, "errno", None) in _NO_ROOM or _says_full(str(error)):
+            todo = "free disk space and run again; results of other steps are intact and a checkpoint is kept"
+            raise MissingResource(f"write {folder}", f"no room ({error})", todo) from error
+        raise
+
+
+def _says_full(text: str) -> bool:
+    return any(words in text for words in ("No space left", "File too large", "Disk quota", "failed writing file"))
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            found = "another run is writing there"
+            raise UsageError(f"run in {out}", found, "wait for it, or give another --out") from error
+        yield
+
+
+def _sources(step: Step) -> dict[str, str]:
+    package = Path(edgesmith.__file__).parent
+    files = [file for source in step.sources for file in _python_files(package / source)]
+    return {str(file.relative_to(package)): sha256(file) for file in sorted(set(files))}
+
+
+def _python_files(path: Path) -> list[Path]:
+    return [path] if path.is_file() else [p for p in path.rglob("*") if p.suffix in (".py", ".html")]
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "absent"

@@ -1,0 +1,220 @@
+"""Where a model, its weights, its preprocessing and its calibration inputs come from, as a user names them."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from torch import nn
+
+from edgesmith.artifact import sha256
+from edgesmith.data.split import Data
+from edgesmith.errors import MissingResource, UsageError
+from edgesmith.graph.trust import load_program, load_weights
+from edgesmith.models import MODELS
+from edgesmith.models.card import Card
+from edgesmith.pipeline import options
+from edgesmith.plugins import missing_package
+from edgesmith.tensors import Arrays, Preprocessing, TensorSpec, random_feed
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What the user allows: code named by a recipe to be imported, pickles to be loaded."""
+
+    imports: bool = False
+    pickle: bool = False
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model ready to be captured. inputs may be empty until a size is known."""
+
+    name: str
+    module: nn.Module
+    inputs: tuple[TensorSpec, ...]
+    preprocessing: Preprocessing | None = None
+    labels: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def open_model(text: str, weights: Path | None = None, trust: Trust = Trust()) -> Source:  # noqa: B008 (frozen)
+    """A model as typed on the command line: timm:NAME | package.module:factory | file.pt2 | a built-in name."""
+    if text.endswith(".pt2"):
+        return _from_program(Path(text), trust)
+    name, colon, rest = text.partition(":")
+    if colon and name == "timm":
+        source = _from_spec({"use": "timm", "model": rest})
+    elif colon:
+        source = _from_factory(text, {})
+    elif text in MODELS.names():
+        source = _from_spec({"use": text})
+    else:
+        known = ", ".join(MODELS.names())
+        todo = f"give timm:NAME, package.module:factory, a file.pt2, or one of: {known}"
+        raise UsageError(f"model {text!r}", "no such model", todo)
+    if weights is not None:
+        _load_into(source.module, weights, trust)
+    return replace(source, module=source.module.eval())
+
+
+def model_from_spec(spec: Mapping[str, Any], trust: Trust) -> Source:
+    """A model as a recipe names it: {use: NAME, option: value}; `use: package.module:factory` needs trust."""
+    use = str(spec["use"])
+    if ":" not in use:
+        return _from_spec(spec)
+    if not trust.imports:
+        raise UsageError(f"model {use!r} of the recipe", "it names code to import", "add --allow-import if you trust it")
+    return _from_factory(use, {key: value for key, value in spec.items() if key != "use"})
+
+
+def _from_spec(spec: Mapping[str, Any]) -> Source:
+    module, card = options.call("model", spec)
+    return _of_card(module, card)
+
+
+def _of_card(module: nn.Module, card: Card) -> Source:
+    return Source(card.name, module.eval(), card.inputs, card.preprocessing, card.labels, card.notes)
+
+
+def _from_factory(text: str, arguments: Mapping[str, Any]) -> Source:
+    where, _, attribute = text.partition(":")
+    sys.path.insert(0, str(Path.cwd()))  # the user's own module usually lies in the current folder
+    try:
+        factory = getattr(importlib.import_module(where), attribute)
+    except ModuleNotFoundError as error:
+        raise missing_package(error, f"model {text!r}") from error
+    except AttributeError as error:
+        raise UsageError(f"model {text!r}", str(error), "write package.module:factory") from error
+    finally:
+        sys.path.remove(str(Path.cwd()))
+    made = factory(**arguments)
+    if isinstance(made, tuple) and len(made) == 2 and isinstance(made[1], Card):
+        return _of_card(*made)
+    if not isinstance(made, nn.Module):
+        raise UsageError(f"model {text!r}", f"it returned {type(made).__name__}", "return a torch.nn.Module")
+    return Source(attribute, made.eval(), ())
+
+
+def _from_program(file: Path, trust: Trust) -> Source:
+    if not file.is_file():
+        raise MissingResource(f"model {file}", "no such file", "check the path")
+    program = load_program(file, trust_pickle=trust.pickle)
+    specs = []
+    for node in program.graph.nodes:
+        if node.op == "placeholder" and node.name in program.graph_signature.user_inputs:
+            value = node.meta["val"]
+            shape = tuple(int(s) if isinstance(s, int) or str(s).isdigit() else "batch" for s in value.shape)
+            specs.append(TensorSpec(node.name, shape, str(value.dtype).removeprefix("torch.")))
+    return Source(file.stem, program.module(check_guards=False), tuple(specs))
+
+
+def _load_into(module: nn.Module, weights: Path, trust: Trust) -> None:
+    state = load_weights(weights, trust_pickle=trust.pickle)
+    missing, unexpected = module.load_state_dict(state, strict=False)
+    if missing or unexpected:
+        found = f"missing {missing[:3]}, unexpected {unexpected[:3]} ({len(missing)} and {len(unexpected)} in all)"
+        raise UsageError(f"load {weights} into the model", found, "give the weights of this very model")
+
+
+def with_inputs(source: Source, given: Sequence[str], preprocessing: Preprocessing | None) -> Source:
+    """Complete a model's inputs from NAME:1,3,224,224 strings, or from the size of its images."""
+    if given:
+        return replace(source, inputs=tuple(_parse_input(text) for text in given))
+    if preprocessing is not None and (not source.inputs or source.preprocessing != preprocessing):
+        shape = (1, preprocessing.channels, *preprocessing.size)
+        name = source.inputs[0].name if source.inputs else "image"
+        return replace(source, inputs=(TensorSpec(name, shape),), preprocessing=preprocessing)
+    if not source.inputs:
+        todo = "give --input NAME:1,3,224,224 (once an input), or --size"
+        raise UsageError(f"model {source.name!r}", "its input shapes are not known", todo)
+    return source
+
+
+def _parse_input(text: str) -> TensorSpec:
+    name, _, rest = text.partition(":")
+    shape, _, dtype = rest.partition(":")
+    try:
+        return TensorSpec(name, tuple(int(size) for size in shape.split(",")), dtype or "float32")
+    except ValueError as error:
+        raise UsageError(f"--input {text}", str(error), "write NAME:1,3,224,224 or NAME:1,16:int64") from error
+
+
+def read_preprocessing(
+    file: Path | None, size: str | None, mean: str | None, std: str | None, color: str | None
+) -> Preprocessing | None:
+    """Preprocessing from a YAML file or from options ("224" or "112,96"; "0.485,0.456,0.406"); None if none given."""
+    given = {"size": size, "mean": mean, "std": std, "color": color}
+    if file is not None:
+        raw = yaml.safe_load(file.read_text())
+    elif any(value is not None for value in given.values()):
+        if size is None or mean is None or std is None:
+            missing = ", ".join(f"--{key}" for key in ("size", "mean", "std") if given[key] is None)
+            raise UsageError("preprocessing", f"{missing} not given", "give --size, --mean and --std together")
+        raw = {key: value for key, value in given.items() if value is not None}
+    else:
+        return None
+    try:
+        sides = _numbers(raw["size"], int)
+        color_name = raw.get("color", "rgb")
+        if color_name not in ("rgb", "bgr", "gray"):
+            raise ValueError(f"color {color_name!r} is none of rgb, bgr, gray")
+        both = (sides[0], sides[-1])
+        return Preprocessing(both, _numbers(raw["mean"], float), _numbers(raw["std"], float), color_name)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError("preprocessing", f"{type(error).__name__}: {error}", "needs size, mean, std [, color]") from error
+
+
+def _numbers(value: Any, kind: type) -> tuple[Any, ...]:
+    parts = value.split(",") if isinstance(value, str) else value if isinstance(value, (list, tuple)) else [value]
+    return tuple(kind(part) for part in parts)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Model-ready arrays, or uint8 images that preprocessing turns into them; labels where they are known."""
+
+    arrays: Arrays
+    images: bool
+    digest: str
+    labels: np.ndarray | None = None
+    skipped: tuple[str, ...] = ()
+    warning: str = ""
+
+    @property
+    def count(self) -> int:
+        return len(next(iter(self.arrays.values())))
+
+
+def read_inputs(text: str, specs: Sequence[TensorSpec], preprocessing: Preprocessing | None, strict: bool) -> Inputs:
+    """Inputs as typed: a folder of images | file.npz | random:N. Raises: UsageError, MissingResource."""
+    if text.startswith("random:"):
+        count = text.removeprefix("random:")
+        if not count.isdigit() or int(count) == 0:
+            raise UsageError(f"inputs {text!r}", "N is not a positive number", "write random:64")
+        fixed = [replace(spec, shape=(int(count), *spec.shape[1:])) for spec in specs]
+        warning = f"{count} random inputs: the ranges and the agreement say nothing about real data"
+        return Inputs(random_feed(fixed, seed=1), False, text, warning=warning)
+    path = Path(text)
+    if not path.exists():
+        raise MissingResource(f"inputs {text}", "no such file or folder", "give a folder of images, a file.npz or random:N")
+    if path.is_dir():
+        data: Data = options.call("dataset", {"use": "folder", "root": str(path), "strict": strict}, preprocessing=preprocessing)
+    elif path.suffix == ".npz":
+        data = options.call("dataset", {"use": "arrays", "file": str(path)}, preprocessing=None)
+    else:
+        raise UsageError(f"inputs {text}", f"{path.suffix or 'no'} suffix", "give a folder of images, a file.npz or random:N")
+    split = data.calibration
+    return Inputs(dict(split.inputs), data.preprocessing is not None, data.digest, split.labels, data.skipped)
+
+
+def digest_of(spec: Mapping[str, Any]) -> dict[str, str]:
+    """sha256 of every file a spec names, so that a key changes with the file's content."""
+    paths = {key: Path(value) for key, value in spec.items() if isinstance(value, str) and "/" in value}
+    return {key: sha256(path) for key, path in paths.items() if path.is_file()}

@@ -1,0 +1,57 @@
+"""Which file may import which vendor package: a literal table."""
+
+from __future__ import annotations
+
+import fnmatch
+import sys
+
+from tests.architecture import source
+
+# Vendor package -> the files (patterns) that may import it.
+ALLOWED = {
+    "numpy": ["*"],
+    "torch": [
+        "models/*", "data/*", "graph/*", "compress/*", "export/*", "runtimes/torch.py", "pipeline/*",
+    ],
+    "torchao": ["graph/annotate.py", "graph/qdq.py", "compress/quantize/*"],
+    "lightning": ["compress/fit.py"],
+    "lightning_fabric": ["compress/fit.py"],
+    "safetensors": ["models/*", "graph/trust.py", "graph/trust_weights.py", "compress/fit.py", "pipeline/*"],
+    "timm": ["models/timm.py"],
+    "torchvision": ["models/timm.py"],
+    "sklearn": ["data/digits.py"],
+    "PIL": ["data/*"],
+    "onnx": ["export/onnx.py", "export/tensorrt.py", "runtimes/ort.py", "bench/adopt.py"],
+    "onnxscript": ["export/onnx.py"],
+    "onnxruntime": ["runtimes/ort.py"],
+    "openvino": ["export/openvino.py", "runtimes/openvino.py"],
+    "tensorrt": ["export/tensorrt.py", "runtimes/tensorrt.py"],
+    "tensorrt_rtx": ["export/tensorrt.py", "runtimes/tensorrt.py"],
+    "coremltools": ["export/coreml.py", "runtimes/coreml.py", "runtimes/mil/*"],
+    "pydantic": ["pipeline/recipe.py", "pipeline/options.py"],
+    "yaml": ["pipeline/recipe.py", "pipeline/sources.py"],
+    "typer": ["cli/*"],
+    "click": ["cli/*"],
+    "rich": ["cli/*"],
+}  # fmt: skip
+
+
+def vendor_imports() -> list[tuple[str, str]]:
+    pairs = {(source.name(file), dotted.split(".")[0]) for file in source.files() for dotted in source.imports(file)}
+    ours = {*sys.stdlib_module_names, "edgesmith", "__future__"}
+    return sorted((file, vendor) for file, vendor in pairs if vendor not in ours)
+
+
+def test_every_vendor_import_is_in_the_table() -> None:
+    wrong = [
+        (file, vendor)
+        for file, vendor in vendor_imports()
+        if not any(fnmatch.fnmatch(file, pattern) for pattern in ALLOWED.get(vendor, []))
+    ]
+    assert wrong == []
+
+
+def test_the_table_names_no_vendor_that_nobody_imports() -> None:
+    used = {vendor for _, vendor in vendor_imports()}
+    # The other spelling of a package, and runtimes that are only probed for where they are absent.
+    assert set(ALLOWED) - used <= {"lightning", "tensorrt", "tensorrt_rtx", "onnxscript"}
