@@ -12,7 +12,7 @@ import edgesmith
 from edgesmith import records
 from edgesmith.artifact import RECORD, load_exported, open_artifact
 from edgesmith.devices import DEVICES
-from edgesmith.devices.facts import device_info
+from edgesmith.devices.facts import this_machine
 from edgesmith.errors import EdgesmithError, EngineFailed, MissingResource
 from edgesmith.export import EXPORTERS
 from edgesmith.plugins import EXTRA_OF, is_installed
@@ -41,7 +41,7 @@ _RUN_NEEDS = {
 
 def examine(say: Callable[[str], None]) -> dict[str, Any]:
     """A row a target: built here? run here? and if not, why and the install line."""
-    info = device_info()
+    info = this_machine()
     rows = [_examine_target(row) for row in TARGETS.values()]
     warnings = []
     if info.instruction_set == "x86":
@@ -71,7 +71,7 @@ def _cannot_run(runtime: str) -> str:
     if runtime.startswith("tensorrt"):
         return "running TensorRT engines needs an NVIDIA GPU, and is not there yet"
     try:
-        RUNTIMES.get(runtime)().version()
+        RUNTIMES.get(runtime).version()
     except (EdgesmithError, ImportError, OSError) as error:
         return str(error)
     return ""

@@ -40,7 +40,7 @@ def predict(artifact: Path, input_file: Path, threads: int, top: int) -> Answer:
     with tempfile.TemporaryDirectory() as folder:
         exported = open_any(artifact, Path(folder))
         feed = _read(input_file, exported)
-        with RUNTIMES.get(exported.runtime)().open(exported, RunOptions(threads=threads)) as session:
+        with RUNTIMES.get(exported.runtime).open(exported, RunOptions(threads=threads)) as session:
             outputs = session.run(feed)
     return Answer(outputs, _best(outputs, exported.labels, top))
 
@@ -60,9 +60,9 @@ def _read(file: Path, exported: Exported) -> Arrays:
             return {name: arrays[name] for name in arrays.files}
     if exported.preprocessing is None:
         raise UsageError(f"input {file}", "the artefact has no preprocessing for pictures", "give a .npz of its inputs")
-    from edgesmith.data.folder import read_image
+    from edgesmith.data.images import decode, squish
 
-    image = read_image(file, exported.preprocessing.size)
+    image = squish(decode(file), exported.preprocessing.size)
     return {exported.inputs[0].name: exported.preprocessing.apply(image[None])}
 
 

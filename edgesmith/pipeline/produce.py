@@ -14,7 +14,7 @@ from edgesmith import records
 from edgesmith.artifact import Exported, building, load_exported, save_exported
 from edgesmith.compress.quantize.observe import observe
 from edgesmith.compress.quantize.plan import derive
-from edgesmith.devices.facts import device_info
+from edgesmith.devices.facts import this_machine
 from edgesmith.errors import EdgesmithError, MissingPackage, MissingResource, UsageError
 from edgesmith.export import EXPORTERS
 from edgesmith.graph.capture import Program, capture
@@ -84,7 +84,7 @@ def tensor_batches(
 def plan_targets(program: Program, ranges: RangeRecord, names: Sequence[str]) -> dict[str, QuantPlan]:
     """One plan for each family that the int8 targets need, all from the same ranges."""
     folded = fold_batchnorm(program)
-    host = device_info().instruction_set
+    host = this_machine().instruction_set
     families = dict.fromkeys(row.family for row in map(target, names) if row.family)
     return {f: derive(folded, ranges, f, _INSTRUCTION_SETS.get(f, host)) for f in families if f}
 

@@ -205,12 +205,13 @@ def read_inputs(text: str, specs: Sequence[TensorSpec], preprocessing: Preproces
     if not path.exists():
         raise MissingResource(f"inputs {text}", "no such file or folder", "give a folder of images, a file.npz or random:N")
     if path.is_dir():
-        data: Data = options.call("dataset", {"use": "folder", "root": str(path), "strict": strict}, preprocessing=preprocessing)
+        spec = {"use": "folder", "root": str(path), "strict": strict, "holdout": 1.0}
+        data: Data = options.call("dataset", spec, preprocessing=preprocessing)
     elif path.suffix == ".npz":
-        data = options.call("dataset", {"use": "arrays", "file": str(path)}, preprocessing=None)
+        data = options.call("dataset", {"use": "arrays", "source": str(path)}, preprocessing=preprocessing)
     else:
         raise UsageError(f"inputs {text}", f"{path.suffix or 'no'} suffix", "give a folder of images, a file.npz or random:N")
-    split = data.calibration
+    split = data.evaluation.split if data.evaluation else data.calibration
     return Inputs(dict(split.inputs), data.preprocessing is not None, data.digest, split.labels, data.skipped)
 
 

@@ -1,0 +1,193 @@
+"""From artefacts and inputs to verdicts: run everything, compare with the original, conclude."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgesmith import records
+from edgesmith.artifact import Exported
+from edgesmith.bench.job import Schedule
+from edgesmith.bench.run import infer, measure
+from edgesmith.data.split import Evaluation, Split
+from edgesmith.devices import DEVICES
+from edgesmith.pipeline.produce import Bundle
+from edgesmith.pipeline.recipe import Bench, Targets
+from edgesmith.pipeline.sources import Inputs
+from edgesmith.report import collect, table
+from edgesmith.results import Accuracy, Agreement, BenchRecord, Measurement, State, Verdict
+from edgesmith.tensors import Arrays
+from edgesmith.verify import accuracy, agreement
+from edgesmith.verify.gate import Limits, gate, overall
+
+Say = Callable[[str], None]
+REFERENCE = "torch-fp32"
+BENCH_SAMPLES = 32
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What every target answered; a target that could not run has a row with its reason instead."""
+
+    arrays: Mapping[str, Arrays]
+    unrun: Mapping[str, Measurement]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """All that was concluded, and the state and exit code of the whole."""
+
+    accuracies: tuple[Accuracy, ...]
+    agreements: tuple[Agreement, ...]
+    verdicts: tuple[Verdict, ...]
+    state: State
+    exit_code: int
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a check ends in: the report as JSON types, the same as lines of text, and the exit code."""
+
+    report: Mapping[str, Any]
+    lines: tuple[str, ...]
+    judgement: Judgement
+
+    @property
+    def exit_code(self) -> int:
+        return self.judgement.exit_code
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a verdict is drawn from."""
+
+    evaluation: Evaluation
+    outputs: Outputs
+    bundle: Bundle
+    bench: BenchRecord | None = None
+    skipped: tuple[str, ...] = field(default=())
+
+
+def run_outputs(exported: Mapping[str, Exported], inputs: Inputs, folder: Path, device: Any, say: Say) -> Outputs:
+    """Every target's answers to all inputs, by the worker on the device."""
+    found = infer(device, folder, exported, inputs.arrays, inputs.images, progress=say)
+    ran = {name: value for name, value in found.items() if not isinstance(value, Measurement)}
+    unrun = {name: value for name, value in found.items() if isinstance(value, Measurement)}
+    return Outputs(ran, unrun)
+
+
+def save_outputs(folder: Path, outputs: Outputs) -> None:
+    """outputs.npz ("target|output") and unrun.json."""
+    flat = {f"{target}|{name}": array for target, arrays in outputs.arrays.items() for name, array in arrays.items()}
+    np.savez(folder / "outputs.npz", **flat)  # type: ignore[arg-type]
+    records.save(folder / "unrun.json", dict(outputs.unrun))
+
+
+def load_outputs(folder: Path) -> Outputs:
+    """What save_outputs wrote."""
+    arrays: dict[str, Arrays] = {}
+    with np.load(folder / "outputs.npz", allow_pickle=False) as file:
+        for key in file.files:
+            target, _, name = key.partition("|")
+            arrays.setdefault(target, {})[name] = file[key]
+    rows = records.read(folder / "unrun.json")
+    return Outputs(arrays, {name: records.from_json(Measurement, row) for name, row in rows.items() if name != "schema"})
+
+
+def time_targets(
+    exported: Mapping[str, Exported], inputs: Inputs, folder: Path, device: Any, bench: Bench, say: Say
+) -> BenchRecord:
+    """Latency of every target against the original, in one interleaved run over real samples."""
+    few = {name: array[:BENCH_SAMPLES] for name, array in inputs.arrays.items()}
+    schedule = Schedule(blocks=bench.blocks, block_size=bench.block_size, warmup=bench.warmup)
+    return measure(
+        device, folder, exported, few, schedule, REFERENCE, images=inputs.images, threads=bench.threads, progress=say
+    )
+
+
+def judge(evidence: Evidence, limits: Mapping[str, Any], targets: Targets) -> Judgement:
+    """Accuracy where there are labels or pairs, agreement with the original always; a verdict a question."""
+    ran = evidence.outputs.arrays
+    accuracies: tuple[Accuracy, ...] = ()
+    agreements: tuple[Agreement, ...] = ()
+    if REFERENCE in ran:
+        first = {name: next(iter(arrays.values())) for name, arrays in ran.items()}
+        protocol = evidence.evaluation.protocol
+        accuracies = accuracy.judge(protocol, evidence.evaluation.arrays, first, REFERENCE)
+        others = [name for name in ran if name != REFERENCE]
+        agreements = tuple(a for name in others for a in agreement.compare(name, ran[REFERENCE], ran[name]))
+    failures, absences = _reasons(evidence)
+    demanded = tuple(name for name in targets.required if name != REFERENCE)
+    verdicts = gate(
+        Limits(**limits), accuracies, agreements, evidence.bench, demanded, REFERENCE, failures, absences
+    )
+    failed_built = [v.target for v in verdicts if v.target in targets.built and v.state == "fail"]
+    absent_built = [name for name in targets.built if name in evidence.bundle.absent]
+    # The original itself is demanded too: without it nothing was compared with anything.
+    counted = (*demanded, *failed_built, *absent_built, *(() if REFERENCE in ran else (REFERENCE,)))
+    state, code = overall(verdicts, tuple(dict.fromkeys(counted)))
+    return Judgement(accuracies, agreements, verdicts, state, code)
+
+
+def _reasons(evidence: Evidence) -> tuple[dict[str, str], dict[str, str]]:
+    """Why targets failed, and why others were not measured."""
+    rows = {**evidence.bundle.absent, **evidence.outputs.unrun}
+    failures = {name: row.reason for name, row in rows.items() if row.state == "failed"}
+    absences = {name: row.reason for name, row in rows.items() if row.state == "not_measured"}
+    return failures, absences
+
+
+def tabulate(
+    title: str,
+    judgement: Judgement,
+    evidence: Evidence,
+    histories: Mapping[str, Sequence[Mapping[str, Any]]],
+    provenance: Mapping[str, Any],
+) -> Table:
+    """The report as data and as text."""
+    report = collect.collect(
+        title=title,
+        state=judgement.state,
+        reference=REFERENCE,
+        exported=evidence.bundle.exported,
+        bench=evidence.bench,
+        accuracies=judgement.accuracies,
+        agreements=judgement.agreements,
+        verdicts=judgement.verdicts,
+        histories=histories,
+        provenance=provenance,
+        skipped=evidence.skipped,
+    )
+    return Table(report, tuple(table.lines(report)), judgement)
+
+
+def judge_bundle(
+    bundle: Bundle,
+    inputs: Inputs,
+    limits: Mapping[str, Any],
+    required: Sequence[str],
+    folder: Path,
+    bench: bool,
+    threads: int,
+    say: Say,
+    title: str = "check",
+) -> Table:
+    """Run, compare and conclude for a bundle and inputs in memory, on this machine."""
+    device = DEVICES.get("local")()
+    evaluation = Evaluation(Split(dict(inputs.arrays), inputs.labels), "agreement")
+    if inputs.labels is not None:
+        evaluation = replace(evaluation, protocol="top1", arrays={"labels": inputs.labels})
+    outputs = run_outputs(bundle.exported, inputs, folder / "outputs", device, say)
+    record = None
+    if bench:
+        record = time_targets(bundle.exported, inputs, folder / "bench", device, Bench(threads=threads), say)
+    evidence = Evidence(evaluation, outputs, bundle, record, inputs.skipped)
+    judgement = judge(evidence, limits, Targets(required=tuple(required)))
+    return tabulate(title, judgement, evidence, {}, {"data": inputs.digest})

@@ -1,0 +1,119 @@
+"""Training stages: from a recipe's words to a Task, to weights on disk, and back to a module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from edgesmith import records
+from edgesmith.artifact import Artifact
+from edgesmith.compress.fit import FitConfig, fit
+from edgesmith.compress.task import Parts, Task
+from edgesmith.data.split import Data, Evaluation
+from edgesmith.errors import UsageError
+from edgesmith.pipeline import options
+from edgesmith.pipeline.recipe import Recipe, Train
+from edgesmith.pipeline.sources import Inputs, Trust, model_from_spec
+from edgesmith.tensors import Preprocessing
+
+WEIGHTS = "weights.safetensors"
+HISTORY = "history.json"
+Folders = Callable[[str], Path]
+
+
+def resolved(spec: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
+    """A spec whose "data:PATH" strings are turned into paths under the data's root."""
+    return {
+        key: str(Path(str(data.get("root", ""))) / value.removeprefix("data:"))
+        if isinstance(value, str) and value.startswith("data:")
+        else value
+        for key, value in spec.items()
+    }
+
+
+def task_of(recipe: Recipe, stage: Train, folders: Folders, trust: Trust) -> Task:
+    """The Task of a stage; its teacher, if it has one, is loaded with the weights it was trained to."""
+    spec = resolved(stage.model or recipe.model, recipe.data)
+    student = model_from_spec(spec, trust)
+    method = dict(stage.method)
+    teacher_name = method.pop("teacher", None)
+    teacher: nn.Module | None = None
+    if teacher_name is not None:
+        teacher_stage = next(item for item in recipe.train if item.name == teacher_name)
+        teacher = deployable(recipe, teacher_stage, folders, trust)
+    classes = int(student.module.head.out_features) if getattr(student.module, "head", None) is not None else 0
+    return options.call("method", method, parts=Parts(student.module, teacher, classes))
+
+
+def deployable(recipe: Recipe, stage: Train, folders: Folders, trust: Trust) -> nn.Module:
+    """What a finished stage deploys, with its weights."""
+    module = task_of(recipe, stage, folders, trust).deployable()
+    module.load_state_dict(load_file(folders(stage.name) / WEIGHTS))
+    return module.eval()
+
+
+def train(
+    recipe: Recipe, stage: Train, data: Data, folder: Path, folders: Folders, trust: Trust, say: Callable[[str], None]
+) -> Mapping[str, Any]:
+    """Train one stage into its folder: weights.safetensors, history.json, last.ckpt."""
+    if data.train is None:
+        raise UsageError(f"train {stage.name}", f"data {data.name!r} has no training split", "use data with labels")
+    task = task_of(recipe, stage, folders, trust)
+    config = options.invoke(FitConfig, stage.fit)
+
+    def report(epoch: Any) -> None:
+        accuracy = "" if epoch.accuracy is None else f", accuracy {epoch.accuracy:.3f}"
+        say(f"train-{stage.name}: epoch {epoch.epoch + 1}/{config.epochs}, loss {epoch.loss:.3f}{accuracy}, {epoch.seconds:.1f} s")
+
+    result = fit(task, data.train, preprocessing_of(data), config, folder, report)
+    state = {name: tensor.contiguous() for name, tensor in task.deployable().state_dict().items()}
+    save_file(state, folder / WEIGHTS)
+    records.save(folder / HISTORY, {"epochs": list(result.history)})
+    (folder / "last.ckpt").unlink(missing_ok=True)
+    return {"epochs": len(result.history), "resumed_from": result.resumed_from}
+
+
+def preprocessing_of(data: Data) -> Preprocessing | None:
+    return data.preprocessing
+
+
+def history(folder: Path) -> list[dict[str, Any]]:
+    """The epochs of a finished stage."""
+    return list(records.read(folder / HISTORY)["epochs"])
+
+
+def stage_row(name: str, artifact: Artifact) -> dict[str, str]:
+    """A finished stage in words."""
+    epochs = history(artifact.root)
+    last = epochs[-1] if epochs else {}
+    accuracy = last.get("accuracy")
+    return {
+        "stage": name,
+        "epochs": str(len(epochs)),
+        "loss": f"{last['loss']:.4f}" if last else "",
+        "accuracy": "" if accuracy is None else f"{accuracy:.4f}",
+        "weights": str(artifact.root / WEIGHTS),
+    }
+
+
+def calibration_inputs(data: Data, samples: int) -> Inputs:
+    """The calibration split, at most `samples` of it."""
+    arrays = {name: array[:samples] for name, array in data.calibration.inputs.items()}
+    return Inputs(arrays, data.preprocessing is not None, data.digest)
+
+
+def evaluation_of(data: Data) -> Evaluation:
+    """What the data asks of a model. Raises: UsageError when it asks nothing."""
+    if data.evaluation is None:
+        raise UsageError(f"verify with {data.name}", "it has no evaluation split", "hold some samples out")
+    return data.evaluation
+
+
+def evaluation_inputs(data: Data) -> Inputs:
+    """The evaluation split as inputs."""
+    split = evaluation_of(data).split
+    return Inputs(dict(split.inputs), data.preprocessing is not None, data.digest, split.labels, data.skipped)
