@@ -5,11 +5,12 @@ A checksum detects damage, not tampering: whoever can change a file can change i
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
-import tempfile
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from edgesmith.tensors import Arrays, Preprocessing, TensorSpec
 
 RECORD = "artifact.json"
 GOLDEN = "golden.npz"
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
 
 
 @dataclass(frozen=True)
@@ -99,19 +101,18 @@ def content_key(*parts: Any) -> str:
 def building(folder: Path) -> Iterator[Path]:
     """A temporary neighbour to build in; it takes `folder`'s place in one rename when the block ends well.
 
-    Raises: MissingResource when the disk is full; the older folder is then still there.
+    Raises: MissingResource when the disk is full or read-only; the older folder is then still there.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
     try:
+        temporary.mkdir(parents=True)
         yield temporary
         _swap(temporary, folder)
     except OSError as error:
-        if error.errno is None or error.filename is None and error.strerror is None:
+        if error.errno not in _NO_ROOM:
             raise
-        raise MissingResource(
-            f"write {folder}", f"{error.strerror}", "free disk space and run again; what was there before is intact"
-        ) from error
+        todo = "make room, or a folder that can be written, and run again; what was there before is intact"
+        raise MissingResource(f"write {folder}", f"{error.strerror}", todo) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -121,7 +122,12 @@ def _swap(new: Path, folder: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         os.replace(folder, old)
-    os.replace(new, folder)
+    try:
+        os.replace(new, folder)
+    except OSError:
+        if old.exists():
+            os.replace(old, folder)
+        raise
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -163,8 +169,17 @@ def load_exported(root: Path, check: bool = True) -> Exported:
     if artifact.kind != "exported":
         raise DamagedArtifact(f"open {root} as an exported model", f"it is a {artifact.kind}", "name a target's folder")
     values = records.from_json(Exported, dict(artifact.meta))
+    if check:
+        _check_main(root, values.main, artifact.files)
     object.__setattr__(values, "root", root)
     return values
+
+
+def _check_main(root: Path, main: str, files: Mapping[str, str]) -> None:
+    """A runtime opens `main`: it must lie inside the folder and be among the files that were checked."""
+    inside = not Path(main).is_absolute() and ".." not in Path(main).parts
+    if not inside or not any(name == main or name.startswith(f"{main}/") for name in files):
+        raise DamagedArtifact(f"open {root}", f"the record lists no checked file {main!r}", "make the artefact again")
 
 
 def _files(root: Path) -> list[Path]:

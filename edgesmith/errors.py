@@ -17,6 +17,7 @@ Whatever else reaches the command line is a bug and exits with 4.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 
 class EdgesmithError(Exception):
@@ -28,7 +29,7 @@ class EdgesmithError(Exception):
         super().__init__(f"{asked}: {found}; {todo}" if todo else f"{asked}: {found}")
         self.asked, self.found, self.todo = asked, found, todo
 
-    def __reduce__(self):  # exceptions with several arguments do not pickle by themselves
+    def __reduce__(self) -> tuple[Any, ...]:  # exceptions with several arguments do not pickle by themselves
         return type(self), (self.asked, self.found, self.todo)
 
 
@@ -50,7 +51,7 @@ class RecipeError(UsageError):
             "",
         )
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.source, self.problems)
 
 

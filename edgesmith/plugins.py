@@ -68,7 +68,7 @@ class Plugins:
         try:
             return getattr(importlib.import_module(module), attribute)
         except ModuleNotFoundError as error:
-            if (error.name or "").startswith("edgesmith"):
+            if (error.name or "").split(".")[0] == "edgesmith":
                 raise
             raise missing_package(error, f"{self.kind} {name!r}") from error
 

@@ -6,9 +6,9 @@ import dataclasses
 import json
 import math
 import os
-import tempfile
 import types
 import typing
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -43,15 +43,16 @@ def to_json(value: Any) -> Any:
 
 def from_json(kind: type[T], data: Any) -> T:
     """Build a record of type `kind` from JSON types. Raises: DamagedArtifact on a missing or unknown field."""
+    if not isinstance(data, Mapping):
+        raise DamagedArtifact(f"read a {kind.__name__}", f"a {type(data).__name__}", "make the file again")
     hints = typing.get_type_hints(kind)
     fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
     unknown = set(data) - set(fields) - {"schema"}
     if unknown:
         raise DamagedArtifact(f"read a {kind.__name__}", f"unknown fields {sorted(unknown)}", "update edgesmith")
-    values = {name: _decode(hints[name], data[name]) for name in fields if name in data}
     try:
-        return kind(**values)
-    except TypeError as error:
+        return kind(**{name: _decode(hints[name], data[name]) for name in fields if name in data})
+    except (TypeError, ValueError) as error:
         raise DamagedArtifact(f"read a {kind.__name__}", str(error), "make the file again") from error
 
 
@@ -64,11 +65,14 @@ def _decode(hint: Any, value: Any) -> Any:
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return from_json(hint, value)
     if hint is np.ndarray:
-        return np.asarray(value)
+        array = np.asarray(value)
+        return array.astype(np.float64) if array.dtype == object else array  # null was NaN
     if hint is Path:
         return Path(value)
     if origin is tuple:
         inner = args if args and args[-1] is not Ellipsis else (args[0],) * len(value)
+        if len(inner) != len(value):
+            raise ValueError(f"{len(value)} items where {len(inner)} belong")
         return tuple(_decode(item_hint, item) for item_hint, item in zip(inner, value))
     if origin in (list,):
         return [_decode(args[0], item) for item in value]
@@ -90,17 +94,18 @@ def _decode_union(args: tuple[Any, ...], value: Any) -> Any:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file by a temporary neighbour and an atomic rename, so that a full disk loses nothing."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")  # not mkstemp: the user's umask must hold
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        raise MissingResource(f"write {path}", f"{error.strerror}", "free disk space; the older file is intact") from error
+        todo = "make room, or a folder that can be written; an older file is intact"
+        raise MissingResource(f"write {path}", f"{error.strerror}", todo) from error
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def save(path: Path, record: Any) -> None:
@@ -124,6 +129,6 @@ def read(path: Path) -> dict[str, Any]:
         raise MissingResource(f"read {path}", "no such file", "check the path") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DamagedArtifact(f"read {path}", f"not JSON ({error})", "make it again") from error
-    if not isinstance(data, dict) or data.get("schema", SCHEMA) > SCHEMA:
+    if not isinstance(data, dict) or data.get("schema", SCHEMA) not in range(1, SCHEMA + 1):
         raise DamagedArtifact(f"read {path}", "not a record of a known schema", "update edgesmith, or make it again")
     return data

@@ -79,8 +79,9 @@ class BenchRecord:
 
     @property
     def sentinel_drift(self) -> float:
+        """Relative change of the sentinel; infinite when it was not really timed, so that nobody takes it as steady."""
         before, after = self.sentinel_ms
-        return abs(after - before) / before if before else 0.0
+        return abs(after - before) / before if before > 0 else float("inf")
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,25 @@ class Accuracy:
     drop: Interval | None
     n: int
     extra: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How well one output of one target agrees with the original's, over `n` samples, without labels.
+
+    top1 is None unless the output is (N, more than 1). problem: why it cannot agree at all (shape, NaN), else "".
+    """
+
+    target: str
+    output: str
+    n: int
+    top1: Interval | None
+    cosine: Interval
+    cosine_p1: Interval
+    cosine_min: Interval
+    max_abs: Interval
+    sqnr_db: Interval
+    problem: str = ""
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ class Preprocessing:
         scaled = images.astype(np.float32) / 255.0
         if self.color == "gray":  # ITU-R BT.601 luma, what Pillow's "L" does
             scaled = scaled @ np.array([[0.299], [0.587], [0.114]], np.float32)
-        normalised = (scaled - np.float32(self.mean)) / np.float32(self.std)
+        normalised = (scaled - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
         return np.ascontiguousarray(normalised.transpose(0, 3, 1, 2), dtype=np.float32)
 
 

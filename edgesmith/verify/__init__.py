@@ -1,0 +1,1 @@
+"""Verify: is the exported model still the model? accuracy (labels), agreement (none), gate (verdicts)."""

@@ -1,0 +1,238 @@
+"""From numbers with intervals to verdicts: a point on the right side of a limit is not yet a pass."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from edgesmith import intervals
+from edgesmith.results import Accuracy, Agreement, BenchRecord, Interval, Measurement, State, Verdict
+
+STEADY = 0.10
+HEADLINES = ("top1", "accuracy")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a target must hold; None asks nothing.
+
+    accuracy_drop: of the headline metric (top1, or k-fold accuracy), as a share (0.01 is one point); `drops` sets
+    the same for other metrics by name. agreement (top-1) and cosine (mean): at least. p50_ms: at most.
+    speedup: at least, over the reference of the measurement.
+    """
+
+    accuracy_drop: float | None = None
+    drops: Mapping[str, float] = field(default_factory=dict)
+    agreement: float | None = None
+    cosine: float | None = None
+    p50_ms: float | None = None
+    speedup: float | None = None
+
+
+@dataclass(frozen=True)
+class _Evidence:
+    """What is known about one target."""
+
+    target: str
+    accuracies: tuple[Accuracy, ...]
+    agreements: tuple[Agreement, ...]
+    measurement: Measurement | None
+    bench: BenchRecord | None
+    failure: str
+
+
+def gate(
+    limits: Limits,
+    accuracies: Sequence[Accuracy],
+    agreements: Sequence[Agreement],
+    bench: BenchRecord | None,
+    required: Sequence[str],
+    reference: str | None = None,
+    failures: Mapping[str, str] | None = None,
+) -> tuple[Verdict, ...]:
+    """A verdict for each target and question; required targets come first, the reference is not judged.
+
+    failures: target -> why it did not come out (export or runtime error). Every target is asked whether it runs,
+    so that a run without limits still says what did not come out.
+    """
+    failures = failures or {}
+    reference = reference or (bench.reference if bench else None)
+    measured = {m.target: m for m in bench.measurements} if bench else {}
+    seen = [*required, *failures, *(a.target for a in accuracies), *(a.target for a in agreements), *measured]
+    found: list[Verdict] = []
+    for target in dict.fromkeys(seen):
+        if target == reference:
+            continue
+        evidence = _Evidence(
+            target,
+            tuple(a for a in accuracies if a.target == target),
+            tuple(a for a in agreements if a.target == target),
+            measured.get(target),
+            bench,
+            failures.get(target, ""),
+        )
+        found += _judge(limits, evidence)
+    return tuple(found)
+
+
+def overall(verdicts: Sequence[Verdict], required: Sequence[str]) -> tuple[State, int]:
+    """The state of the whole run and its exit code: 0 all pass, 1 a fail, 5 undecided or without evidence.
+
+    Only required targets count. A required target without a verdict was not measured; with nothing required there
+    is nothing to pass, and nothing to fail either.
+    """
+    states: list[State] = []
+    for target in required:
+        own = [v.state for v in verdicts if v.target == target]
+        states += own or ["not_measured"]
+    if not states:
+        return "not_measured", 0
+    for state, code in (("fail", 1), ("inconclusive", 5), ("not_measured", 5)):
+        if state in states:
+            return state, code  # type: ignore[return-value]
+    return "pass", 0
+
+
+def decide(interval: Interval, op: Literal["<=", ">="], limit: float, n: int) -> tuple[State, int | None]:
+    """Pass when the bad end of the interval holds the limit, fail when its good end breaks it, else inconclusive.
+
+    Also returns how many samples more would decide, taking the width to shrink with the square root of n.
+    """
+    if n == 0 or math.isnan(interval.value):
+        return "not_measured", None
+    sign = 1.0 if op == "<=" else -1.0
+    bad, good = (interval.high, interval.low) if op == "<=" else (interval.low, interval.high)
+    if bad is not None and sign * bad <= sign * limit:
+        return "pass", None
+    if good is not None and sign * good > sign * limit:
+        return "fail", None
+    distance = abs(limit - interval.value)
+    end = bad if sign * interval.value <= sign * limit else good
+    if end is None or not math.isfinite(end) or distance == 0:
+        return "inconclusive", None
+    return "inconclusive", max(1, math.ceil(n * (abs(end - interval.value) / distance) ** 2) - n)
+
+
+def _judge(limits: Limits, evidence: _Evidence) -> Iterator[Verdict]:
+    yield _runs(evidence)
+    if limits.accuracy_drop is not None:
+        yield _drop(evidence, "accuracy_drop", HEADLINES, limits.accuracy_drop)
+    for metric, limit in limits.drops.items():
+        yield _drop(evidence, f"drop of {metric}", (metric,), limit)
+    if limits.agreement is not None:
+        yield from _agreement(evidence, "agreement", limits.agreement, lambda a: a.top1)
+    if limits.cosine is not None:
+        yield from _cosine(evidence, limits.cosine)
+    if limits.p50_ms is not None:
+        yield _latency(evidence, "p50_ms", "<=", limits.p50_ms, _p50)
+    if limits.speedup is not None:
+        yield _latency(evidence, "speedup", ">=", limits.speedup, _speedup)
+
+
+def _problem(evidence: _Evidence) -> str:
+    """Why this target is broken whatever the limits are, or ""."""
+    if evidence.failure:
+        return evidence.failure
+    if evidence.measurement and evidence.measurement.state == "failed":
+        return evidence.measurement.reason or "it failed on the device"
+    for agreement in evidence.agreements:
+        if agreement.problem:
+            return agreement.problem
+    for accuracy in evidence.accuracies:
+        bad = accuracy.extra.get("non_finite", 0)
+        if bad:
+            return f"{bad:.0f} rows of its outputs hold NaN or infinity"
+    return ""
+
+
+def _runs(evidence: _Evidence) -> Verdict:
+    asked, problem = "it runs and gives finite outputs", _problem(evidence)
+    if problem:
+        return Verdict("runs", evidence.target, "fail", asked, problem)
+    judged = max([*(a.n for a in evidence.accuracies), *(a.n for a in evidence.agreements)], default=0)
+    timed = evidence.measurement if evidence.measurement and evidence.measurement.state == "measured" else None
+    if judged or timed:
+        found = f"outputs of {judged} samples" if judged else "it was timed"
+        return Verdict("runs", evidence.target, "pass", asked, found)
+    reason = evidence.measurement.reason if evidence.measurement else ""
+    return Verdict("runs", evidence.target, "not_measured", asked, reason or "nothing was run")
+
+
+def _drop(evidence: _Evidence, check: str, metrics: tuple[str, ...], limit: float) -> Verdict:
+    asked = f"drop of {' or '.join(metrics)} <= {limit:g}"
+    if problem := _problem(evidence):
+        return Verdict(check, evidence.target, "fail", asked, problem)
+    for row in evidence.accuracies:
+        if row.metric in metrics and row.drop is not None and row.n:
+            state, more = decide(row.drop, "<=", limit, row.n)
+            return Verdict(check, evidence.target, state, asked, f"{row.metric} {_text(row.drop, row.n)}", more)
+    return Verdict(check, evidence.target, "not_measured", asked, "no labelled samples that tell")
+
+
+def _agreement(
+    evidence: _Evidence, check: str, limit: float, pick: Callable[[Agreement], Interval | None]
+) -> Iterator[Verdict]:
+    asked = f"{check} >= {limit:g}"
+    if problem := _problem(evidence):
+        yield Verdict(check, evidence.target, "fail", asked, problem)
+        return
+    picked = [(a, interval) for a in evidence.agreements if (interval := pick(a)) is not None]
+    for agreement, interval in picked:
+        state, more = decide(interval, ">=", limit, agreement.n)
+        found = f"{agreement.output}: {_text(interval, agreement.n)}"
+        yield Verdict(check, evidence.target, state, asked, found, more)
+    if not picked:
+        yield Verdict(check, evidence.target, "not_measured", asked, "no output it could be told from")
+
+
+def _cosine(evidence: _Evidence, limit: float) -> Iterator[Verdict]:
+    rows = [a for a in evidence.accuracies if a.metric == "cosine"]
+    if evidence.agreements or not rows or _problem(evidence):
+        yield from _agreement(evidence, "cosine", limit, lambda a: a.cosine)
+        return
+    for row in rows:
+        state, more = decide(row.estimate, ">=", limit, row.n)
+        yield Verdict("cosine", evidence.target, state, f"cosine >= {limit:g}", _text(row.estimate, row.n), more)
+
+
+def _latency(
+    evidence: _Evidence,
+    check: str,
+    op: Literal["<=", ">="],
+    limit: float,
+    read: Callable[[Measurement, BenchRecord], Interval | None],
+) -> Verdict:
+    asked = f"{check} {op} {limit:g}"
+    if problem := _problem(evidence):
+        return Verdict(check, evidence.target, "fail", asked, problem)
+    timed, bench = evidence.measurement, evidence.bench
+    if timed is None or bench is None or timed.latency is None:
+        reason = timed.reason if timed else ""
+        return Verdict(check, evidence.target, "not_measured", asked, reason or "it was not timed")
+    interval, n = read(timed, bench), len(timed.latency.samples_ms)
+    if interval is None or n == 0:
+        return Verdict(check, evidence.target, "not_measured", asked, "the reference was not timed, or no sample")
+    state, more = decide(interval, op, limit, n)
+    if not bench.sentinel_drift <= STEADY:
+        drift = f"{100 * bench.sentinel_drift:.0f} %" if math.isfinite(bench.sentinel_drift) else "an unknown amount"
+        found = f"{_text(interval, n)}; but the machine's own speed changed by {drift}"
+        return Verdict(check, evidence.target, "inconclusive", asked, found)
+    return Verdict(check, evidence.target, state, asked, _text(interval, n), more)
+
+
+def _p50(timed: Measurement, bench: BenchRecord) -> Interval | None:
+    return intervals.percentile(timed.latency.samples_ms, 0.5) if timed.latency else None
+
+
+def _speedup(timed: Measurement, bench: BenchRecord) -> Interval | None:
+    reference = next((m.latency for m in bench.measurements if m.target == bench.reference), None)
+    if timed.latency is None or reference is None or len(reference.blocks_ms) != len(timed.latency.blocks_ms):
+        return None
+    return intervals.ratio_of_medians(reference.blocks_ms, timed.latency.blocks_ms)
+
+
+def _text(interval: Interval, n: int) -> str:
+    ends = [f"{end:.4g}" if end is not None else "unbounded" for end in (interval.low, interval.high)]
+    return f"{interval.value:.4g} ({ends[0]} to {ends[1]}), n = {n}"
