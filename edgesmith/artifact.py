@@ -107,7 +107,7 @@ def building(folder: Path) -> Iterator[Path]:
         yield temporary
         _swap(temporary, folder)
     except OSError as error:
-        if error.errno is None or error.filename is None and error.strerror is None:
+        if error.errno is None or (error.filename is None and error.strerror is None):
             raise
         raise MissingResource(
             f"write {folder}", f"{error.strerror}", "free disk space and run again; what was there before is intact"

@@ -33,7 +33,8 @@ class OpenVinoSession:
         self._vendor: Any = compiled.create_infer_request()
         self._tapped: tuple[tuple[str, ...], Any] | None = None
         self.inputs, self.outputs = exported.inputs, exported.outputs
-        self._order = _order(compiled, self.inputs)
+        self._order = _order(compiled.inputs, self.inputs)
+        self._answers = _order(compiled.outputs, self.outputs)
         self.precision = _executed(compiled)
         self.engine = f"openvino CPU ({compiled.get_property('INFERENCE_PRECISION_HINT').to_string()})"
 
@@ -48,8 +49,7 @@ class OpenVinoSession:
             answer = list(request.infer(values, share_inputs=False, share_outputs=False).values())
         except RuntimeError as error:
             raise refused(f"run {self._file.name} with {self.engine}", error) from error
-        names = [spec.name for spec in self.outputs] + [name for name in taps]
-        return owned({name: array for name, array in zip(names, answer)})
+        return owned(dict(zip([*self._answers, *taps], answer)))
 
     def _with_taps(self, taps: tuple[str, ...]) -> Any:
         if self._tapped is None or self._tapped[0] != taps:
@@ -134,14 +134,14 @@ def _compile(file: Path, taps: tuple[str, ...], settings: dict[str, Any]) -> Any
         raise refused(f"compile {file.name} with openvino", error) from error
 
 
-def _order(compiled: Any, inputs: tuple[TensorSpec, ...]) -> list[str]:
-    """Our input names in the order of the compiled model's ports (by tensor name, else by position)."""
-    wanted = [spec.name for spec in inputs]
-    found = [next((name for name in wanted if name in port.names), None) for port in compiled.inputs]
-    if sorted(name or "" for name in found) == sorted(wanted):
-        return [name or "" for name in found]
-    if len(compiled.inputs) != len(wanted):
-        raise UsageError(f"feed {wanted}", f"the model has {len(compiled.inputs)} inputs", "describe the file again")
+def _order(ports: Sequence[Any], specs: tuple[TensorSpec, ...]) -> list[str]:
+    """Our names in the order of the compiled model's ports: by tensor name, else by position."""
+    wanted = [spec.name for spec in specs]
+    found = [next((name for name in wanted if name in port.names), "") for port in ports]
+    if sorted(found) == sorted(wanted):
+        return found
+    if len(ports) != len(wanted):
+        raise UsageError(f"inputs or outputs {wanted}", f"the model has {len(ports)}", "describe the file again")
     return wanted
 
 
