@@ -20,12 +20,13 @@ from typing import Any
 import numpy as np
 
 from edgesmith import records
-from edgesmith.errors import DamagedArtifact, MissingResource
+from edgesmith.errors import DamagedArtifact, EdgesmithError, MissingResource
 from edgesmith.tensors import Arrays, Preprocessing, TensorSpec
 
 RECORD = "artifact.json"
 GOLDEN = "golden.npz"
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
+_FULL = ("No space left", "File too large", "Disk quota", "failed writing file")
 
 
 @dataclass(frozen=True)
@@ -105,16 +106,26 @@ def building(folder: Path) -> Iterator[Path]:
     """
     temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
     try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        _swap(temporary, folder)
-    except OSError as error:
-        if error.errno not in _NO_ROOM:
-            raise
-        todo = "make room, or a folder that can be written, and run again; what was there before is intact"
-        raise MissingResource(f"write {folder}", f"{error.strerror}", todo) from error
+        with disk_errors_named(folder):
+            temporary.mkdir(parents=True)
+            yield temporary
+            _swap(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def disk_errors_named(folder: Path) -> Iterator[None]:
+    """Turn a failed write into MissingResource; vendor libraries wrap the system's error in types of their own."""
+    try:
+        yield
+    except EdgesmithError:
+        raise
+    except Exception as error:
+        if getattr(error, "errno", None) not in _NO_ROOM and not any(words in str(error) for words in _FULL):
+            raise
+        todo = "make room, or name a folder that can be written, and run again; what was there before is intact"
+        raise MissingResource(f"write {folder}", f"{error}", todo) from error
 
 
 def _swap(new: Path, folder: Path) -> None:

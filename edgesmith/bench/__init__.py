@@ -1,0 +1,1 @@
+"""Measuring: a job is a folder; the worker on the device runs it, one child process a candidate."""

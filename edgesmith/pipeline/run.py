@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import importlib.metadata
 import shutil
@@ -14,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import edgesmith
-from edgesmith.artifact import RECORD, Artifact, content_key, open_artifact, seal, sha256
-from edgesmith.errors import DamagedArtifact, EdgesmithError, MissingResource, UsageError
+from edgesmith.artifact import RECORD, Artifact, content_key, disk_errors_named, open_artifact, seal, sha256
+from edgesmith.errors import DamagedArtifact, UsageError
 
 Say = Callable[[str], None]
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ def _one(step: Step, folder: Path, key: str, made_from: tuple[str, ...], say: Sa
         return Done(step.name, whole, skipped=True)
     started = time.monotonic()
     say(f"{step.name} ...")
-    with _disk_errors(folder):
+    with disk_errors_named(folder):
         _clear(folder, step.keeps)
         meta = step.work(folder)
         artifact = seal(folder, step.name, key, meta, made_from)
@@ -112,24 +110,6 @@ def _clear(folder: Path, keeps: tuple[str, ...]) -> None:
             shutil.rmtree(item)
         else:
             item.unlink()
-
-
-@contextmanager
-def _disk_errors(folder: Path) -> Iterator[None]:
-    """Name the disk where a write failed; vendor libraries wrap the system's error in their own types."""
-    try:
-        yield
-    except EdgesmithError:
-        raise
-    except Exception as error:
-        if getattr(error, "errno", None) in _NO_ROOM or _says_full(str(error)):
-            todo = "free disk space and run again; results of other steps are intact and a checkpoint is kept"
-            raise MissingResource(f"write {folder}", f"no room ({error})", todo) from error
-        raise
-
-
-def _says_full(text: str) -> bool:
-    return any(words in text for words in ("No space left", "File too large", "Disk quota", "failed writing file"))
 
 
 @contextmanager

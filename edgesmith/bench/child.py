@@ -1,0 +1,158 @@
+"""`python -m edgesmith.bench.child JOB_FOLDER NUMBER`: holds one candidate open and does what the worker asks.
+
+Questions come as JSON lines on standard input, answers go out on standard output. Vendor libraries print there
+too, so the real standard output is kept aside and descriptor 1 points to standard error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from edgesmith.artifact import load_exported
+from edgesmith.bench import feeds, protocol
+from edgesmith.bench.job import outputs_file, read_inputs, read_job, write_arrays
+from edgesmith.errors import EdgesmithError, MissingPackage, MissingResource
+from edgesmith.runtimes import RUNTIMES
+from edgesmith.runtimes.session import RunOptions, Session
+from edgesmith.tensors import Arrays
+
+_PR_SET_PDEATHSIG = 1
+
+
+class Subject:
+    """The candidate in this process: loaded, warmed up, run block by block."""
+
+    def __init__(self, folder: Path, number: int) -> None:
+        self._folder, self._number = folder, number
+        self._job = read_job(folder)
+        self._candidate = self._job.candidates[number]
+        self._open = contextlib.ExitStack()
+        self._session: Session
+        self._feeds: list[Arrays] = []
+        self._done = 0
+
+    def load(self) -> dict[str, Any]:
+        """Check the artefact, open it (twice for a latency job: first and later load) and prepare the inputs."""
+        self._exported = load_exported(self._folder / self._candidate.folder, check=True)
+        runtime = RUNTIMES.get(self._exported.runtime)
+        options = RunOptions(threads=self._candidate.threads)
+        times = []
+        for _ in range(2 if self._job.kind == "latency" else 1):
+            self._open.close()
+            begin = time.perf_counter_ns()
+            self._session = self._open.enter_context(runtime.open(self._exported, options))
+            times.append((time.perf_counter_ns() - begin) / 1e6)
+        inputs, kind = read_inputs(self._folder), self._job.inputs_are
+        if self._job.kind == "latency":
+            self._feeds = feeds.latency_feeds(self._exported, inputs, kind, self._job.schedule.batch)
+        return {
+            "load_ms": times,
+            "engine": self._session.engine,
+            "precision": self._session.precision,
+            "version": runtime.version(),
+            "size_bytes": self._exported.size_bytes,
+            "batch": feeds.batch_of(self._exported, self._asked_batch()),
+        }
+
+    def warm(self) -> dict[str, Any]:
+        """Run until times are steady."""
+        samples, steady = protocol.warm_up(self._session.run, self._feeds, self._job.schedule.warmup)
+        self._done = len(samples)
+        return {"first_ms": samples[0], "warmup": len(samples), "steady": steady}
+
+    def block(self) -> dict[str, Any]:
+        """Take one block of samples."""
+        # Other candidates have had the caches since the last block: one run that is not a sample.
+        self._session.run(self._feeds[self._done % len(self._feeds)])
+        samples = protocol.sample(self._session.run, self._feeds, self._done, self._job.schedule.block_size)
+        self._done += len(samples)
+        return {"samples_ms": samples}
+
+    def outputs(self) -> dict[str, Any]:
+        """Run every row and leave the outputs in a file."""
+        arrays = feeds.run_all(
+            self._session.run, self._exported, read_inputs(self._folder), self._job.inputs_are, self._asked_batch()
+        )
+        write_arrays(self._folder / outputs_file(self._number), "out:", arrays)
+        return {"rows": len(next(iter(arrays.values())))}
+
+    def finish(self) -> dict[str, Any]:
+        """Peak memory so far; then close."""
+        peak = peak_bytes()
+        self._open.close()
+        return {"peak_bytes": peak}
+
+    def _asked_batch(self) -> int:
+        return self._job.schedule.batch if self._job.kind == "latency" else self._job.batch
+
+
+def peak_bytes() -> int:
+    """The largest resident size of this process so far."""
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        # Linux's ru_maxrss begins with the size of the process that started this one; VmHWM does not.
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) * 1024
+    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return largest if sys.platform == "darwin" else largest * 1024
+
+
+def answer(act: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What an action returns, or its failure as data: a missing package or resource is not a failure."""
+    try:
+        return act()
+    except (MissingPackage, MissingResource) as error:
+        return {"state": "not_measured", "reason": str(error)}
+    except EdgesmithError as error:
+        return {"state": "failed", "reason": str(error)}
+    except Exception as error:
+        return {"state": "failed", "reason": f"{type(error).__name__}: {error}"}
+
+
+def main(arguments: list[str]) -> int:
+    """Serve until standard input ends or the worker says finish."""
+    questions, answers = _own_pipes()
+    _die_with_parent()
+    folder, number = Path(arguments[0]), int(arguments[1])
+    subject: Subject | None = None
+    for line in questions:
+        question = json.loads(line)
+
+        def act(do: str = question["do"]) -> dict[str, Any]:
+            nonlocal subject
+            subject = subject or Subject(folder, number)
+            return getattr(subject, do)()  # type: ignore[no-any-return]
+
+        answers.write(json.dumps({"number": question["number"], **answer(act)}) + "\n")
+        answers.flush()
+        if question["do"] == "finish":
+            break
+    return 0
+
+
+def _own_pipes() -> tuple[Any, Any]:
+    questions, answers = os.fdopen(os.dup(0), "r"), os.fdopen(os.dup(1), "w")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.dup2(2, 1)
+    return questions, answers
+
+
+def _die_with_parent() -> None:
+    """On Linux, be killed when the worker is, even in the middle of a call that never comes back."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

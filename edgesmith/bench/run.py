@@ -1,0 +1,149 @@
+"""Put a job on a device, have its worker run it, and read back what it found."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal
+
+from edgesmith.artifact import RECORD, Exported
+from edgesmith.bench.feeds import MOST_FEEDS
+from edgesmith.bench.job import (
+    INPUTS,
+    Candidate,
+    Job,
+    Result,
+    Schedule,
+    outputs_file,
+    read_outputs,
+    read_result,
+    write_job,
+)
+from edgesmith.devices.device import Device
+from edgesmith.errors import DamagedArtifact, EngineFailed, UsageError
+from edgesmith.results import BenchRecord
+from edgesmith.tensors import Arrays
+
+Progress = Callable[[str], None]
+
+
+def measure(
+    device: Device,
+    folder: Path,
+    exported: Mapping[str, Exported],
+    inputs: Arrays,
+    schedule: Schedule,
+    reference: str,
+    threads: int = 1,
+    timeout_s: float = 3600.0,
+    step_timeout_s: float = 300.0,
+    images: bool = False,
+    pythons: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+) -> BenchRecord:
+    """Time candidates against each other in interleaved blocks; one row each, measured or with its reason.
+
+    inputs: real samples over which the runs rotate (the first 32); images are uint8 RGB (N, H, W, 3).
+    pythons: candidate -> the interpreter of its own virtual environment on the device.
+    Raises: UsageError, EngineFailed when the worker itself fails, DamagedArtifact for an answer that is not one.
+    """
+    few = {name: array[:MOST_FEEDS] for name, array in inputs.items()}
+    candidates = _candidates(exported, threads, pythons or {})
+    job = Job("latency", candidates, reference, schedule, _kind(images), timeout_s=step_timeout_s)
+    try:
+        result = _run(device, folder, job, exported, few, timeout_s, progress)
+    finally:
+        _tidy(folder, job)
+    return BenchRecord(device.info(), result.measurements, reference, result.sentinel_ms)
+
+
+def infer(
+    device: Device,
+    folder: Path,
+    exported: Mapping[str, Exported],
+    inputs: Arrays,
+    images: bool,
+    batch: int = 1,
+    threads: int = 1,
+    timeout_s: float = 3600.0,
+    pythons: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Arrays | str]:
+    """Outputs of every candidate for all rows of `inputs`, or the reason why there are none.
+
+    A model with a dynamic batch gets `batch` rows a run, another one what it was made for.
+    Raises: UsageError, EngineFailed when the worker itself fails.
+    """
+    candidates = _candidates(exported, threads, pythons or {})
+    job = Job("outputs", candidates, next(iter(exported), ""), Schedule(), _kind(images), batch, timeout_s)
+    answers: dict[str, Arrays | str] = {}
+    try:
+        # Each candidate has timeout_s; the worker ends by itself, so it is given a little more than all of them.
+        result = _run(device, folder, job, exported, inputs, timeout_s * len(candidates) + 60, progress)
+        rows = len(next(iter(inputs.values())))
+        for number, row in enumerate(result.measurements):
+            answers[row.target] = _answer(folder, number, row.reason, row.state, exported[row.target], rows)
+    finally:
+        _tidy(folder, job)
+    return answers
+
+
+def _answer(folder: Path, number: int, reason: str, state: str, exported: Exported, rows: int) -> Arrays | str:
+    if state != "measured":
+        return reason or state
+    try:
+        return read_outputs(folder, number, exported, rows)
+    except DamagedArtifact as error:
+        return str(error)
+
+
+def _candidates(exported: Mapping[str, Exported], threads: int, pythons: Mapping[str, str]) -> tuple[Candidate, ...]:
+    for name, model in exported.items():
+        if not (model.root / RECORD).is_file():
+            raise UsageError(f"run {name}", f"{model.root} has no {RECORD}", "seal it with artifact.save_exported")
+    unknown = sorted(set(pythons) - set(exported))
+    if unknown:
+        raise UsageError(f"interpreters for {unknown}", f"candidates are {sorted(exported)}", "name candidates")
+    return tuple(Candidate(name, f"model-{n}", threads, pythons.get(name)) for n, name in enumerate(exported))
+
+
+def _kind(images: bool) -> Literal["images", "tensors"]:
+    return "images" if images else "tensors"
+
+
+def _run(
+    device: Device,
+    folder: Path,
+    job: Job,
+    exported: Mapping[str, Exported],
+    inputs: Arrays,
+    timeout_s: float,
+    progress: Progress | None,
+) -> Result:
+    write_job(folder, job, inputs)
+    for candidate in job.candidates:
+        shutil.rmtree(folder / candidate.folder, ignore_errors=True)
+        shutil.copytree(exported[candidate.name].root, folder / candidate.folder)
+    remote = device.place(folder)
+    try:
+        device.push(folder, remote)
+        argv = [device.python, "-m", "edgesmith.bench.worker", remote]
+        ended = device.run(argv, timeout_s, progress)
+        if ended.timed_out or ended.returncode != 0:
+            how = f"no end after {timeout_s:g} s" if ended.timed_out else f"it ended with status {ended.returncode}"
+            last = " | ".join(ended.stderr.strip().splitlines()[-3:])
+            raise EngineFailed(f"run the worker on {device.name}", f"{how} {last}".strip(), "see its logs there")
+        device.pull(remote, folder)
+    finally:
+        if Path(remote) != folder.resolve():
+            device.remove(remote)
+    return read_result(folder, job)
+
+
+def _tidy(folder: Path, job: Job) -> None:
+    """Take away what may be large or private; job.json, result.json and the logs stay."""
+    for number, candidate in enumerate(job.candidates):
+        shutil.rmtree(folder / candidate.folder, ignore_errors=True)
+        (folder / outputs_file(number)).unlink(missing_ok=True)
+    (folder / INPUTS).unlink(missing_ok=True)

@@ -1,0 +1,169 @@
+"""`python -m edgesmith.bench.worker JOB_FOLDER`: the scheduler on the device.
+
+It starts one child process a candidate, keeps them open, and lets them run their blocks by turns. A child that
+dies, hangs or refuses is a row with its reason, and the others go on. It needs Python 3.10 and numpy; vendor
+packages are needed in the children alone. result.json is written last.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from edgesmith.bench import protocol
+from edgesmith.bench.job import Job, Result, read_job, write_result
+from edgesmith.bench.pipe import Child
+from edgesmith.devices.facts import this_machine
+from edgesmith.errors import EdgesmithError
+from edgesmith.results import Latency, Measurement
+
+_SOURCE = Path(__file__).resolve().parents[2]
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+
+
+class Trial:
+    """One candidate's child and what is known of it so far; after a failure it does nothing more."""
+
+    def __init__(self, folder: Path, job: Job, number: int) -> None:
+        self._folder, self._job, self._number = folder, job, number
+        self.candidate = job.candidates[number]
+        self._child: Child | None = None
+        self._facts: dict[str, Any] = {}
+        self._blocks: list[tuple[float, ...]] = []
+        self._state: Literal["measured", "failed", "not_measured"] = "measured"
+        self._reason = ""
+
+    def start(self) -> None:
+        """Start the child and load the model."""
+        argv = [self.candidate.python or sys.executable, "-m", "edgesmith.bench.child"]
+        argv += [str(self._folder), str(self._number)]
+        log = self._folder / f"candidate-{self._number}.log"
+        try:
+            self._child = Child(argv, _environment(self.candidate.threads), log)
+        except EdgesmithError as error:
+            self._give_up("not_measured", str(error))
+        self.ask("load")
+
+    def ask(self, do: str, what: str = "") -> bool:
+        """Ask the child for one step and keep what it says; whether it was done."""
+        if self._child is None:
+            return False
+        try:
+            found = self._child.ask({"do": do}, self._job.timeout_s)
+        except EdgesmithError as error:
+            self._give_up("failed", f"{what or do}: {error.found}")
+            return False
+        if "state" in found:
+            self._give_up("not_measured" if found["state"] == "not_measured" else "failed", str(found["reason"]))
+            return False
+        if "samples_ms" in found:
+            self._blocks.append(tuple(found["samples_ms"]))
+        self._facts.update(found)
+        return True
+
+    def finish(self) -> None:
+        """Ask for the memory peak and end the child."""
+        self.ask("finish")
+        self.end()
+
+    def end(self) -> None:
+        """End the child, whatever it does."""
+        if self._child is not None:
+            self._child.end()
+            self._child = None
+
+    def measurement(self) -> Measurement:
+        """The row of this candidate."""
+        facts, done = self._facts, self._state == "measured"
+        return Measurement(
+            target=self.candidate.name,
+            state=self._state,
+            reason=self._reason,
+            engine=facts.get("engine", ""),
+            version=facts.get("version", ""),
+            precision=facts.get("precision", ""),
+            batch=facts.get("batch", 1),
+            threads=self.candidate.threads,
+            latency=Latency(tuple(self._blocks), facts["warmup"]) if done and self._blocks else None,
+            load_ms=tuple(facts.get("load_ms", ())),
+            first_ms=facts.get("first_ms"),
+            peak_bytes=facts.get("peak_bytes"),
+            size_bytes=facts.get("size_bytes"),
+            notes=() if facts.get("steady", True) else (f"not steady after {facts['warmup']} runs of warm-up",),
+        )
+
+    def _give_up(self, state: Literal["failed", "not_measured"], reason: str) -> None:
+        self._state, self._reason = state, reason
+        self.end()
+
+
+def run_job(folder: Path, job: Job, say: Callable[[str], None]) -> Result:
+    """Do a job; whatever happens, no child is left behind."""
+    trials = {candidate.name: Trial(folder, job, number) for number, candidate in enumerate(job.candidates)}
+    before = protocol.sentinel_ms()
+    try:
+        order = _latency(trials, job, say) if job.kind == "latency" else _outputs(trials, say)
+    finally:
+        for trial in trials.values():
+            trial.end()
+    rows = tuple(trial.measurement() for trial in trials.values())
+    return Result(this_machine(), rows, job.reference, (before, protocol.sentinel_ms()), tuple(order))
+
+
+def _latency(trials: dict[str, Trial], job: Job, say: Callable[[str], None]) -> list[str]:
+    for name, trial in trials.items():
+        say(f"load and warm up {name}")
+        trial.start()
+        trial.ask("warm", "warm up")
+    order = []
+    for number, names in enumerate(protocol.rounds(list(trials), job.schedule.blocks), 1):
+        say(f"round {number} of {job.schedule.blocks}")
+        order += [name for name in names if trials[name].ask("block", f"block {number}")]
+    for trial in trials.values():
+        trial.finish()
+    return order
+
+
+def _outputs(trials: dict[str, Trial], say: Callable[[str], None]) -> list[str]:
+    for name, trial in trials.items():
+        say(f"run {name}")
+        trial.start()
+        trial.ask("outputs")
+        trial.finish()
+    return list(trials)
+
+
+def _environment(threads: int) -> dict[str, str]:
+    path = [str(_SOURCE), *filter(None, [os.environ.get("PYTHONPATH")])]
+    counts = dict.fromkeys(_THREAD_VARIABLES, str(threads))
+    return {**os.environ, **counts, "PYTHONPATH": os.pathsep.join(path), "PYTHONSAFEPATH": "1"}
+
+
+def _stop(number: int, frame: object) -> None:
+    raise SystemExit(128 + number)
+
+
+def main(arguments: list[str]) -> int:
+    """Run the job in a folder; progress goes to standard output, an error to standard error."""
+    signal.signal(signal.SIGTERM, _stop)  # so that the children are ended on the way out
+    folder = Path(arguments[0]).resolve()
+    try:
+        write_result(folder, run_job(folder, read_job(folder), lambda line: print(line, flush=True)))
+    except EdgesmithError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

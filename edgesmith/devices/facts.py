@@ -1,0 +1,106 @@
+"""What this machine is, by the standard library alone; what a system does not show is None, never a guess."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+from edgesmith.results import DeviceInfo
+
+_CPU0 = "sys/devices/system/cpu/cpu0/cpufreq"
+_VNNI = {"avx512_vnni", "avx_vnni"}
+_CPU_ZONES = ("x86_pkg_temp", "cpu")
+
+
+def this_machine(name: str = "local") -> DeviceInfo:
+    """The facts of the machine this runs on."""
+    cpuinfo = _cpuinfo(_read("proc/cpuinfo"))
+    return DeviceInfo(
+        name=name,
+        os=f"{platform.system()} {platform.release()}",
+        cpu=_cpu_model(cpuinfo),
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        memory_bytes=_memory_bytes(),
+        instruction_set=instruction_set(platform.machine(), cpuinfo),
+        python=platform.python_version(),
+        accelerator=_accelerator(),
+        governor=_read(f"{_CPU0}/scaling_governor") or None,
+        clock_mhz=_clock_mhz(cpuinfo),
+        temperature_c=temperature_c(),
+    )
+
+
+def instruction_set(machine: str, cpuinfo: dict[str, str]) -> str:
+    """ "x86-vnni", "x86" or "arm64", else the machine's own word; cpuinfo is /proc/cpuinfo's first processor."""
+    machine = machine.lower()
+    if machine in ("x86_64", "amd64", "i686"):
+        return "x86-vnni" if _VNNI & set(cpuinfo.get("flags", "").split()) else "x86"
+    return "arm64" if machine in ("arm64", "aarch64") else machine
+
+
+def temperature_c(root: Path = Path("/")) -> float | None:
+    """The processor's temperature: its own thermal zone, else the hottest zone there is."""
+    zones: dict[str, float] = {}
+    for folder in sorted(root.glob("sys/class/thermal/thermal_zone*")):
+        reading = _read(str(folder.relative_to(root) / "temp"), root)
+        with contextlib.suppress(ValueError):
+            zones[_read(str(folder.relative_to(root) / "type"), root).lower()] = int(reading) / 1000
+    own = [value for kind, value in zones.items() if kind.startswith(_CPU_ZONES)]
+    return max(own or zones.values(), default=None)
+
+
+def _read(path: str, root: Path = Path("/")) -> str:
+    try:
+        return (root / path).read_text(errors="replace").strip("\0\n ")
+    except OSError:
+        return ""  # not shown by this system
+
+
+def _cpuinfo(text: str) -> dict[str, str]:
+    first = text.split("\n\n")[0]
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _cpu_model(cpuinfo: dict[str, str]) -> str:
+    board = _read("proc/device-tree/model")
+    known = cpuinfo.get("model name") or cpuinfo.get("Hardware") or board or _sysctl("machdep.cpu.brand_string")
+    return known or platform.processor() or platform.machine()
+
+
+def _sysctl(key: str) -> str:
+    if platform.system() != "Darwin":
+        return ""
+    answer = subprocess.run(["/usr/sbin/sysctl", "-n", key], capture_output=True, text=True, check=False)
+    return answer.stdout.strip()
+
+
+def _memory_bytes() -> int:
+    """Physical memory, or the limit of this control group where that is lower."""
+    try:
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return 0
+    limit = _read("sys/fs/cgroup/memory.max")
+    return min(total, int(limit)) if limit.isdigit() else total
+
+
+def _clock_mhz(cpuinfo: dict[str, str]) -> float | None:
+    current = _read(f"{_CPU0}/scaling_cur_freq")
+    if current.isdigit():
+        return int(current) / 1000
+    with contextlib.suppress(KeyError, ValueError):
+        return float(cpuinfo["cpu MHz"])
+    return None
+
+
+def _accelerator() -> str | None:
+    """The names of NVIDIA GPUs as their driver shows them (a Jetson's GPU is part of its board)."""
+    cards = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+    names = [_cpuinfo(_read(str(card))).get("Model", "NVIDIA GPU") for card in cards]
+    if not names and "tegra" in _read("proc/device-tree/compatible"):
+        names = [f"GPU of {_read('proc/device-tree/model')}"]
+    return ", ".join(names) or None

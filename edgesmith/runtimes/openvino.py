@@ -1,0 +1,163 @@
+"""OpenVINO on CPU: one stream, latency hint, the precision always said (it would choose bf16 by itself)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import openvino
+
+from edgesmith.artifact import Exported
+from edgesmith.errors import MissingResource, UsageError
+from edgesmith.runtimes.session import RunOptions, check_run, closed, foreign, must_exist, owned, refused
+from edgesmith.tensors import Arrays, TensorSpec
+
+_HINT_OF = {"fp32": "f32", "int8": "f32", "bf16": "bf16", "fp16": "f16"}
+_PRECISION_OF = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
+_COMPUTE_LAYERS = ("Convolution", "FullyConnected", "MatMul", "Deconvolution")
+_INTEGER_OPERATORS = ("FakeQuantize", "FakeConvert")
+
+
+class OpenVinoSession:
+    """One compiled model and its infer request; taps compile a second one."""
+
+    can_tap = True
+    can_inject = False
+
+    def __init__(self, exported: Exported, options: RunOptions) -> None:
+        self._file = exported.file
+        self._settings = _settings(exported.precision, options)
+        compiled = _compile(self._file, (), self._settings)
+        self._vendor: Any = compiled.create_infer_request()
+        self._tapped: tuple[tuple[str, ...], Any] | None = None
+        self.inputs, self.outputs = exported.inputs, exported.outputs
+        self._order = _order(compiled.inputs, self.inputs)
+        self._answers = _order(compiled.outputs, self.outputs)
+        self.precision = _executed(compiled)
+        self.engine = f"openvino CPU ({compiled.get_property('INFERENCE_PRECISION_HINT').to_string()})"
+
+    def run(self, feed: Arrays, taps: Sequence[str] = (), inject: Arrays | None = None) -> Arrays:
+        """The outputs by name, and the tapped tensors by theirs. Raises: UsageError, EngineFailed."""
+        check_run(self, feed, taps, inject)
+        if self._vendor is None:
+            raise closed(self.engine)
+        request = self._with_taps(tuple(taps)) if taps else self._vendor
+        values = {place: feed[name] for place, name in enumerate(self._order)}
+        try:
+            answer = list(request.infer(values, share_inputs=False, share_outputs=False).values())
+        except RuntimeError as error:
+            raise refused(f"run {self._file.name} with {self.engine}", error) from error
+        return owned(dict(zip([*self._answers, *taps], answer)))
+
+    def _with_taps(self, taps: tuple[str, ...]) -> Any:
+        if self._tapped is None or self._tapped[0] != taps:
+            self._tapped = (taps, _compile(self._file, taps, self._settings).create_infer_request())
+        return self._tapped[1]
+
+    def __enter__(self) -> OpenVinoSession:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._vendor = self._tapped = None
+
+
+class OpenVinoRuntime:
+    """OpenVINO's CPU plug-in."""
+
+    name = "openvino"
+
+    @staticmethod
+    def version() -> str:
+        """The version of openvino."""
+        return str(openvino.__version__).split("-")[0]
+
+    @staticmethod
+    def open(exported: Exported, options: RunOptions) -> OpenVinoSession:
+        """Load an .xml file with its .bin. Raises: EngineFailed, MissingResource, UsageError for a precision."""
+        must_exist(exported.file)
+        return OpenVinoSession(exported, options)
+
+    @staticmethod
+    def describe(file: Path) -> Exported:
+        """Describe an .xml file; a float model will be run in fp32, whatever its weights are stored in."""
+        must_exist(file)
+        model = _read(file)
+        inputs = tuple(_spec(port, n, "input") for n, port in enumerate(model.inputs))
+        outputs = tuple(_spec(port, n, "output") for n, port in enumerate(model.outputs))
+        quantized = any(op.get_type_name() in _INTEGER_OPERATORS for op in model.get_ops())
+        return foreign("openvino", "int8" if quantized else "fp32", file, (inputs, outputs))
+
+    @staticmethod
+    def companions(file: Path) -> tuple[Path, ...]:
+        """The .bin with the weights. Raises: MissingResource without it."""
+        weights = file.with_suffix(".bin")
+        if not weights.is_file():
+            raise MissingResource(f"open {file}", f"{weights.name} is not beside it", "copy both files of the model")
+        return (weights,)
+
+
+def _settings(precision: str, options: RunOptions) -> dict[str, Any]:
+    if precision not in _HINT_OF:
+        raise UsageError(f"openvino in precision {precision!r}", "not known", f"choose from: {', '.join(_HINT_OF)}")
+    return {
+        "INFERENCE_PRECISION_HINT": _HINT_OF[precision],
+        "INFERENCE_NUM_THREADS": options.threads,
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
+    }
+
+
+def _read(file: Path) -> Any:
+    try:
+        return openvino.Core().read_model(str(file))
+    except RuntimeError as error:
+        raise refused(f"read {file.name} with openvino", error) from error
+
+
+def _compile(file: Path, taps: tuple[str, ...], settings: dict[str, Any]) -> Any:
+    model = _read(file)
+    names = {name: out for op in model.get_ops() for out in op.outputs() for name in out.get_names()}
+    missing = [name for name in taps if name not in names]
+    if missing:
+        raise UsageError(f"tap {missing} of {file.name}", "no such tensors", "name tensors of the model")
+    if taps:
+        # By port and result, not add_outputs: that one leaves out a tensor which is an output already.
+        results = [openvino.opset1.result(names[name]) for name in taps]
+        model.add_results(results)
+    try:
+        return openvino.Core().compile_model(model, "CPU", settings)
+    except RuntimeError as error:
+        raise refused(f"compile {file.name} with openvino", error) from error
+
+
+def _order(ports: Sequence[Any], specs: tuple[TensorSpec, ...]) -> list[str]:
+    """Our names in the order of the compiled model's ports: by tensor name, else by position."""
+    wanted = [spec.name for spec in specs]
+    found = [next((name for name in wanted if name in port.names), "") for port in ports]
+    if sorted(found) == sorted(wanted):
+        return found
+    if len(ports) != len(wanted):
+        raise UsageError(f"inputs or outputs {wanted}", f"the model has {len(ports)}", "describe the file again")
+    return wanted
+
+
+def _executed(compiled: Any) -> str:
+    """int8 when the compiled model says that a convolution or matrix product runs in it, else its float type."""
+    for op in compiled.get_runtime_model().get_ops():
+        facts = op.get_rt_info()
+        if facts["layerType"].astype(str) in _COMPUTE_LAYERS and facts["runtimePrecision"].astype(str) in ("u8", "i8"):
+            return "int8"
+    hint = str(compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
+    return _PRECISION_OF.get(hint, hint)
+
+
+def _spec(port: Any, place: int, kind: str) -> TensorSpec:
+    name = min(port.names) if port.names else f"{kind}_{place}"
+    shape = tuple(
+        f"{name}_{axis}" if size.is_dynamic else size.get_length() for axis, size in enumerate(port.partial_shape)
+    )
+    return TensorSpec(name, shape, str(port.element_type.to_dtype()))

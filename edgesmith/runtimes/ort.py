@@ -1,0 +1,145 @@
+"""ONNX Runtime on CPU: sequential, a fixed number of threads."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import onnxruntime
+
+from edgesmith.artifact import Exported
+from edgesmith.errors import UsageError
+from edgesmith.plugins import is_installed
+from edgesmith.runtimes.session import RunOptions, check_run, closed, foreign, must_exist, owned, refused
+from edgesmith.tensors import Arrays, TensorSpec
+
+_DTYPES = {"float": "float32", "double": "float64"}
+# Operators that only a quantized graph has; their names stand in the file as plain text.
+_INTEGER_OPERATORS = (b"QuantizeLinear", b"QLinear", b"ConvInteger", b"MatMulInteger")
+
+
+class OrtSession:
+    """One onnxruntime.InferenceSession; taps open a second one whose graph has the tapped tensors as outputs."""
+
+    can_inject = False
+
+    def __init__(self, exported: Exported, options: RunOptions) -> None:
+        self._file, self._options = exported.file, options
+        self._vendor: Any = _open(str(exported.file), options)
+        self._tapped: tuple[tuple[str, ...], Any] | None = None
+        self.inputs, self.outputs = exported.inputs, exported.outputs
+        self.engine = "onnxruntime " + ", ".join(self._vendor.get_providers())
+        self.precision = exported.precision
+        self.can_tap = is_installed("onnx")
+
+    def run(self, feed: Arrays, taps: Sequence[str] = (), inject: Arrays | None = None) -> Arrays:
+        """The outputs by name, and the tapped tensors by theirs. Raises: UsageError, EngineFailed."""
+        check_run(self, feed, taps, inject)
+        if self._vendor is None:
+            raise closed(self.engine)
+        vendor = self._with_taps(tuple(taps)) if taps else self._vendor
+        wanted = [spec.name for spec in self.outputs]
+        wanted += [name for name in taps if name not in wanted]
+        try:
+            return owned(dict(zip(wanted, vendor.run(wanted, feed))))
+        except Exception as error:
+            raise refused(f"run {self._file.name} with {self.engine}", error) from error
+
+    def _with_taps(self, taps: tuple[str, ...]) -> Any:
+        if self._tapped is None or self._tapped[0] != taps:
+            self._tapped = (taps, _open(_add_outputs(self._file, taps), self._options))
+        return self._tapped[1]
+
+    def __enter__(self) -> OrtSession:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._vendor = self._tapped = None
+
+
+class OrtRuntime:
+    """ONNX Runtime's CPU provider."""
+
+    name = "ort"
+
+    @staticmethod
+    def version() -> str:
+        """The version of onnxruntime."""
+        return str(onnxruntime.__version__)
+
+    @staticmethod
+    def open(exported: Exported, options: RunOptions) -> OrtSession:
+        """Load an .onnx file. Raises: EngineFailed, MissingResource."""
+        must_exist(exported.file)
+        return OrtSession(exported, options)
+
+    @staticmethod
+    def describe(file: Path) -> Exported:
+        """Describe an .onnx file by what a session says of it."""
+        must_exist(file)
+        vendor = _open(str(file), RunOptions())
+        inputs = tuple(_spec(value) for value in vendor.get_inputs())
+        outputs = tuple(_spec(value) for value in vendor.get_outputs())
+        return foreign("ort", _precision(file, inputs), file, (inputs, outputs))
+
+    @staticmethod
+    def companions(file: Path) -> tuple[Path, ...]:
+        """The files with external weights: as the graph names them, or by custom where onnx is not installed."""
+        if not is_installed("onnx"):
+            return tuple(sorted(p for p in file.parent.glob(f"{file.name}?*") if p.is_file()))
+        import onnx
+
+        graph = onnx.load(str(file), load_external_data=False).graph
+        places = {e.value for tensor in graph.initializer for e in tensor.external_data if e.key == "location"}
+        found = [(file.parent / place).resolve() for place in sorted(places)]
+        for path in found:
+            if file.parent.resolve() not in path.parents:
+                raise UsageError(f"open {file}", f"its weights lie outside its folder: {path}", "put them beside it")
+            must_exist(path)
+        return tuple(found)
+
+
+def _open(model: str | bytes, options: RunOptions) -> Any:
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = options.threads
+    settings.inter_op_num_threads = 1
+    settings.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    settings.log_severity_level = 3
+    # An open but idle session must not spin while another candidate is being timed.
+    settings.add_session_config_entry("session.force_spinning_stop", "1")
+    try:
+        return onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        name = model if isinstance(model, str) else "the model with taps"
+        raise refused(f"load {name} with onnxruntime", error) from error
+
+
+def _add_outputs(file: Path, taps: tuple[str, ...]) -> bytes:
+    import onnx
+
+    model = onnx.load(str(file))
+    known = {name for node in model.graph.node for name in node.output} | {v.name for v in model.graph.input}
+    missing = [name for name in taps if name not in known]
+    if missing:
+        raise UsageError(f"tap {missing} of {file.name}", "no such tensors", "name outputs of nodes of the graph")
+    present = {value.name for value in model.graph.output}
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in taps if name not in present)
+    return bytes(model.SerializeToString())
+
+
+def _spec(value: Any) -> TensorSpec:
+    kind = value.type.removeprefix("tensor(").removesuffix(")")
+    shape = tuple(size if isinstance(size, (int, str)) else f"{value.name}_{n}" for n, size in enumerate(value.shape))
+    return TensorSpec(value.name, shape, _DTYPES.get(kind, kind))
+
+
+def _precision(file: Path, inputs: tuple[TensorSpec, ...]) -> str:
+    with file.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        if any(content.find(operator) >= 0 for operator in _INTEGER_OPERATORS):
+            return "int8"
+    return "fp16" if any(spec.dtype == "float16" for spec in inputs) else "fp32"

@@ -1,0 +1,119 @@
+"""PyTorch on CPU: a torch.export program (.pt2), run eagerly. The reference of every comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import fx
+
+from edgesmith.artifact import Exported
+from edgesmith.errors import UsageError
+from edgesmith.runtimes.session import RunOptions, check_run, closed, foreign, must_exist, refused
+from edgesmith.tensors import Arrays, TensorSpec
+
+_DTYPES = {torch.float32: "float32", torch.float16: "float16", torch.float64: "float64", torch.int64: "int64"}
+_DTYPES |= {torch.int32: "int32", torch.uint8: "uint8", torch.int8: "int8", torch.bool: "bool"}
+
+
+class TorchSession:
+    """The graph module of an exported program. Taps and injections name its nodes."""
+
+    engine = "torch eager CPU"
+    can_tap = True
+    can_inject = True
+
+    def __init__(self, exported: Exported, options: RunOptions) -> None:
+        torch.set_num_threads(options.threads)
+        self._vendor: Any = _flat(_load(exported.file).module())
+        self.inputs, self.outputs = exported.inputs, exported.outputs
+        self.precision = exported.precision
+
+    def run(self, feed: Arrays, taps: Sequence[str] = (), inject: Arrays | None = None) -> Arrays:
+        """The outputs by name, and the tapped nodes by theirs. Raises: UsageError, EngineFailed."""
+        check_run(self, feed, taps, inject)
+        if self._vendor is None:
+            raise closed(self.engine)
+        values = [torch.from_numpy(np.ascontiguousarray(feed[spec.name])) for spec in self.inputs]
+        try:
+            with torch.inference_mode():
+                answer, tapped = self._execute(values, taps, inject) if taps or inject else (self._vendor(*values), {})
+        except (RuntimeError, AssertionError) as error:
+            raise refused(f"run with {self.engine}", error) from error
+        named = dict(zip([spec.name for spec in self.outputs], answer)) | tapped
+        # A copy: an output may be a view of an input, of a weight or of another output.
+        return {name: np.array(tensor.numpy()) for name, tensor in named.items()}
+
+    def _execute(self, values: list[Any], taps: Sequence[str], inject: Arrays | None) -> tuple[Any, dict[str, Any]]:
+        """Node by node; an injected node is not computed, its users get what was injected."""
+        nodes = {node.name: node for node in self._vendor.graph.nodes}
+        missing = [name for name in (*taps, *(inject or {})) if name not in nodes]
+        if missing:
+            raise UsageError(f"tap or inject {missing}", "no such nodes", "name nodes of the exported program")
+        given = {nodes[name]: torch.from_numpy(np.ascontiguousarray(array)) for name, array in (inject or {}).items()}
+        walk = fx.Interpreter(self._vendor, garbage_collect_values=False)
+        answer = walk.run(*values, initial_env=given, enable_io_processing=False)
+        return answer, {name: walk.env[nodes[name]] for name in taps}
+
+    def __enter__(self) -> TorchSession:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._vendor = None
+
+
+class TorchRuntime:
+    """PyTorch eager on CPU."""
+
+    name = "torch"
+
+    @staticmethod
+    def version() -> str:
+        """The version of torch."""
+        return str(torch.__version__)
+
+    @staticmethod
+    def open(exported: Exported, options: RunOptions) -> TorchSession:
+        """Load a .pt2 file. Raises: UntrustedFile, EngineFailed, MissingResource."""
+        must_exist(exported.file)
+        return TorchSession(exported, options)
+
+    @staticmethod
+    def describe(file: Path) -> Exported:
+        """Describe a .pt2 file; its inputs and outputs have the names of the program's nodes."""
+        must_exist(file)
+        nodes = list(_flat(_load(file).module()).graph.nodes)
+        inputs = tuple(_spec(node) for node in nodes if node.op == "placeholder")
+        results = next(node for node in nodes if node.op == "output").args[0]
+        outputs = tuple(_spec(node) for node in results)
+        return foreign("torch", "fp32", file, (inputs, outputs))
+
+    @staticmethod
+    def companions(file: Path) -> tuple[Path, ...]:
+        """None: a .pt2 holds everything."""
+        return ()
+
+
+def _load(file: Path) -> Any:
+    from edgesmith.graph.trust import load_program
+
+    return load_program(file)
+
+
+def _flat(module: Any) -> Any:
+    """Drop the (args, kwargs) packing: the module then takes its inputs and gives its outputs in a row."""
+    module.graph.set_codegen(fx.graph.CodeGen())
+    module.recompile()
+    return module
+
+
+def _spec(node: Any) -> TensorSpec:
+    value = node.meta["val"]
+    shape = tuple(size if isinstance(size, int) else str(size) for size in value.shape)
+    return TensorSpec(node.name, shape, _DTYPES.get(value.dtype, str(value.dtype).removeprefix("torch.")))
