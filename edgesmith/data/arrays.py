@@ -1,0 +1,76 @@
+"""Arrays from an .npz file or from memory, by the model's input names."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from edgesmith.data.images import need_preprocessing
+from edgesmith.data.split import Data, Split, labelled_data, unlabelled_data
+from edgesmith.errors import DamagedArtifact, MissingResource, UntrustedFile, UsageError
+from edgesmith.tensors import Arrays, Preprocessing
+
+LABELS = "labels"
+
+
+def load(
+    preprocessing: Preprocessing | None,
+    source: str | Path | Mapping[str, np.ndarray] = "",
+    calibration: int = 300,
+    holdout: float = 1.0,
+    seed: int = 0,
+) -> Data:
+    """Read arrays with samples along the first axis; the key "labels" is optional.
+
+    uint8 {"image": (N, H, W, 3)} are pictures and need a preprocessing; anything else is fed as it is.
+    With labels, `holdout` of every class is for evaluation (all, unless told) and the rest for training.
+    Raises: UsageError, MissingResource, UntrustedFile (an array of Python objects), DamagedArtifact.
+    """
+    arrays = dict(source) if isinstance(source, Mapping) else _read(Path(source))
+    name = "arrays" if isinstance(source, Mapping) else f"arrays {Path(source).name}"
+    labels = arrays.pop(LABELS, None)
+    _check_lengths(name, arrays, labels)
+    used = _preprocessing(name, arrays, preprocessing)
+    if labels is None:
+        return unlabelled_data(name, Split(arrays), used, calibration, seed)
+    whole = Split(arrays, np.asarray(labels).astype(np.int64))
+    classes = tuple(str(label) for label in range(int(whole.labels.max()) + 1))  # type: ignore[union-attr]
+    return labelled_data(name, whole, used, classes, holdout, calibration, seed)
+
+
+def _read(path: Path) -> Arrays:
+    if not path.is_file():
+        raise MissingResource(f"load arrays {path}", "no such file", "give source=FILE.npz")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {key: file[key] for key in file.files}
+    except ValueError as error:
+        if "pickle" in str(error):
+            raise UntrustedFile(f"load arrays {path}", str(error), "save plain number arrays with np.savez") from error
+        raise DamagedArtifact(f"load arrays {path}", str(error), "make the file again") from error
+    except (OSError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:
+        raise DamagedArtifact(f"load arrays {path}", f"not an .npz ({error})", "make the file again") from error
+
+
+def _check_lengths(name: str, arrays: Arrays, labels: np.ndarray | None) -> None:
+    everything = arrays if labels is None else {**arrays, LABELS: labels}
+    lengths = {key: np.shape(array)[0] if np.ndim(array) else 0 for key, array in everything.items()}
+    if labels is not None and np.ndim(labels) != 1:
+        raise UsageError(f"load {name}", f"labels of shape {np.shape(labels)}", "give one class number a sample")
+    if not arrays or len(set(lengths.values())) != 1 or 0 in lengths.values():
+        found = ", ".join(f"{key}: {length}" for key, length in lengths.items()) or "no arrays"
+        raise UsageError(f"load {name}", f"samples along the first axis: {found}", "give every array as many, above 0")
+
+
+def _preprocessing(name: str, arrays: Arrays, given: Preprocessing | None) -> Preprocessing | None:
+    image = arrays.get("image")
+    if image is None or image.dtype != np.uint8:
+        return None
+    used = need_preprocessing(given, name)
+    if len(arrays) > 1 or image.shape[1:] != (*used.size, 3):
+        shapes = ", ".join(f"{key} {array.shape}" for key, array in arrays.items())
+        raise UsageError(f"load {name} as pictures of {used.size}", shapes, "give one uint8 RGB array 'image' (N, H, W, 3)")
+    return used
