@@ -48,8 +48,8 @@ _FUNCTIONS = frozenset(
     re.findall(
         r"\w+",
         "FloorDiv ModularIndexing Where PythonMod Mod CleanDiv CeilToInt FloorToInt CeilDiv PowByNatural FloatPow "
-        "FloatTrueDiv IntTrueDiv TruncToFloat TruncToInt RoundToInt ToFloat Identity Max Min Eq Ne Ge Gt Le Lt And Or Not "
-        "Add Mul Pow Integer Rational Equality Unequality GreaterThan LessThan StrictGreaterThan StrictLessThan "
+        "FloatTrueDiv IntTrueDiv TruncToFloat TruncToInt RoundToInt ToFloat Identity Max Min Eq Ne Ge Gt Le Lt And Or "
+        "Not Add Mul Pow Integer Rational Equality Unequality GreaterThan LessThan StrictGreaterThan StrictLessThan "
         "and or not True False oo int_oo",
     )
 )
