@@ -1,0 +1,143 @@
+"""What the operators of a captured graph are to edgesmith, and access to the constants they use."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, fx, nn
+
+from edgesmith.graph.naming import operator_name, unique
+
+aten = torch.ops.aten
+
+CONVOLUTIONS = {"conv1d", "conv2d", "conv3d"}
+# Several spellings of one activation: what a family may fuse is listed under the name on the right.
+ACTIVATIONS = {
+    "relu": "relu",
+    "relu6": "clip",
+    "hardtanh": "clip",
+    "clamp": "clip",
+    "prelu": "prelu",
+    "leaky_relu": "leaky_relu",
+    "silu": "silu",
+    "hardswish": "hardswish",
+    "hardsigmoid": "hardsigmoid",
+    "sigmoid": "sigmoid",
+    "tanh": "tanh",
+    "elu": "elu",
+    "gelu": "gelu",
+    "mish": "mish",
+}
+# The output holds values of the input and nothing else (zero included, which every grid can hold).
+MOVES_VALUES = {
+    "max_pool1d", "max_pool2d", "max_pool3d", "adaptive_max_pool2d", "flatten", "view", "reshape", "squeeze", "unsqueeze",
+    "permute", "transpose", "t", "slice", "select", "narrow", "contiguous", "clone", "dropout", "cat", "concat", "pad",
+    "constant_pad_nd", "pixel_shuffle", "channel_shuffle", "upsample_nearest2d", "expand", "detach", "alias",
+    "numpy_T", "movedim", "unflatten", "feature_dropout", "repeat",
+}  # fmt: skip
+
+
+def is_weighted(node: fx.Node) -> bool:
+    """Whether the node is a convolution or linear layer with a constant weight."""
+    if node.op != "call_function" or operator_name(node) not in CONVOLUTIONS | {"linear"}:
+        return False
+    weight = node.args[1]
+    return isinstance(weight, fx.Node) and weight.op == "get_attr"
+
+
+def is_convolution(node: fx.Node) -> bool:
+    return node.op == "call_function" and operator_name(node) in CONVOLUTIONS
+
+
+def groups(node: fx.Node) -> int:
+    """The number of groups of a weighted layer."""
+    return int(node.args[6]) if is_convolution(node) and len(node.args) > 6 else 1  # type: ignore[arg-type]
+
+
+def activation(node: fx.Node) -> str | None:
+    """The kind of activation, under the name families use; None for any other operator."""
+    return ACTIVATIONS.get(operator_name(node)) if node.op == "call_function" else None
+
+
+def is_add(node: fx.Node) -> bool:
+    """Whether the node adds two computed float tensors of one shape, unscaled."""
+    if node.op != "call_function" or operator_name(node) != "add" or len(node.args) < 2:
+        return False
+    operands = [arg for arg in node.args[:2] if isinstance(arg, fx.Node) and arg.op != "get_attr"]
+    floats = [
+        arg for arg in operands if isinstance(arg.meta.get("val"), Tensor) and arg.meta["val"].is_floating_point()
+    ]
+    return len(floats) == 2 and node.kwargs.get("alpha", 1) == 1
+
+
+def float_inputs(node: fx.Node) -> list[fx.Node]:
+    """The computed float tensors a node reads, once each, in order; constants are left out."""
+    found = []
+    for arg in node.all_input_nodes:
+        value = arg.meta.get("val")
+        if arg.op != "get_attr" and isinstance(value, Tensor) and value.is_floating_point():
+            found.append(arg)
+    return found
+
+
+def feeds_output(node: fx.Node) -> bool:
+    """Whether the node's value is an output of the model."""
+    return any(user.op == "output" for user in node.users)
+
+
+def argument(node: fx.Node, index: int) -> fx.Node | None:
+    """The node at one position of another's arguments, or None."""
+    found = node.args[index] if len(node.args) > index else None
+    return found if isinstance(found, fx.Node) else None
+
+
+def constant(module: fx.GraphModule, node: fx.Node | None) -> Tensor | None:
+    """The value of a get_attr node, in float64 so that rewrites round once."""
+    if node is None:
+        return None
+    value: object = module
+    for part in str(node.target).split("."):
+        value = getattr(value, part)
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{node.target} is not a tensor")
+    return value.detach().double()
+
+
+def set_constant(module: fx.GraphModule, user: fx.Node, index: int, value: Tensor, name: str) -> None:
+    """Make argument `index` of `user` the constant `value` (float32); other users of the old one keep it."""
+    old = argument(user, index)
+    if old is not None and len(old.users) == 1 and _sole(module, old):
+        holder, leaf = _holder(module, str(old.target))
+        delattr(holder, leaf)
+        name = str(old.target)
+    args = [*user.args, *[None] * (index + 1 - len(user.args))]
+    args[index] = add_constant(module, user, value, name)
+    user.args = tuple(args)
+    if old is not None and not old.users:
+        module.graph.erase_node(old)
+
+
+def _sole(module: fx.GraphModule, node: fx.Node) -> bool:
+    return sum(other.target == node.target for other in module.graph.find_nodes(op="get_attr")) == 1
+
+
+def _holder(module: nn.Module, name: str) -> tuple[nn.Module, str]:
+    folder, _, leaf = name.rpartition(".")
+    for part in filter(None, folder.split(".")):
+        child = getattr(module, part, None)
+        if not isinstance(child, nn.Module):
+            child = nn.Module()
+            module.add_module(part, child)
+        module = child
+    return module, leaf
+
+
+def add_constant(module: fx.GraphModule, before: fx.Node, value: Tensor, name: str) -> fx.Node:
+    """A new get_attr node holding `value` as a float32 parameter called `name`, or name_1 and so on."""
+    holder, leaf = _holder(module, name)
+    parameter = nn.Parameter(value.float().contiguous(), requires_grad=False)
+    free = unique(leaf, set(dir(holder)))
+    holder.register_parameter(free, parameter)
+    with module.graph.inserting_before(before):
+        node = module.graph.get_attr(name.removesuffix(leaf) + free)
+    node.meta["val"] = before.meta["val"].fake_mode.from_tensor(parameter)
+    return node

@@ -1,0 +1,89 @@
+"""A captured model: one flat ATen graph, and the user's name for every value in it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from torch import Tensor, fx
+
+from edgesmith.tensors import TensorSpec
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a rewrite did to a node's value.
+
+    layer: path of the layer of the captured model that the value stands for, None for a value that is new.
+    factor: the value is `factor` times that layer's value, channel by channel. Shape: (C,), None for 1.
+    """
+
+    layer: str | None
+    factor: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Program:
+    """One model as a graph of ATen operators, parameters as attributes, in eval mode.
+
+    module(*inputs) returns a flat tuple. paths: node name -> the user's module path ("stage1.0.conv"), operators
+    written as functions by the enclosing module and their name ("block0.add", "block0.add_1"); every path is unique.
+    example: inputs of the batch size that an exported program has when it is static.
+    origins: node name -> what a rewrite did to its value; a node that is absent still has its layer's value.
+    """
+
+    module: fx.GraphModule
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    example: tuple[Tensor, ...]
+    paths: Mapping[str, str]
+    dynamic_batch: bool
+    origins: Mapping[str, Origin] = field(default_factory=dict)
+
+    @property
+    def nodes(self) -> dict[str, fx.Node]:
+        """Module path -> node."""
+        return {self.paths[node.name]: node for node in self.module.graph.nodes if node.name in self.paths}
+
+    @property
+    def batch_is_symbolic(self) -> bool:
+        """Whether the graph takes batches of any size, so that calibration may feed many samples at once."""
+        return any(
+            not isinstance(size, int)
+            for node in self.module.graph.find_nodes(op="placeholder")
+            for size in node.meta["val"].shape[:1]
+        )
+
+    def copy(self) -> tuple[fx.GraphModule, dict[str, str], dict[str, Origin]]:
+        """The mutable parts, for a rewrite to work on: graph (parameters too), paths, origins."""
+        return copy.deepcopy(self.module), dict(self.paths), dict(self.origins)
+
+    def rewritten(self, module: fx.GraphModule, paths: Mapping[str, str], origins: Mapping[str, Origin]) -> Program:
+        """This program with a rewritten graph: dead code and unused constants are dropped."""
+        module.graph.eliminate_dead_code()
+        alive = {node.name for node in module.graph.nodes}
+        return replace(
+            self,
+            module=fx.GraphModule(module, module.graph),
+            paths={name: path for name, path in paths.items() if name in alive},
+            origins={name: origin for name, origin in origins.items() if name in alive},
+        )
+
+    def origin(self, node: fx.Node) -> Origin:
+        """The layer whose value `node` computes. Raises: KeyError for a node without a path."""
+        return self.origins.get(node.name) or Origin(self.paths[node.name])
+
+    def edges(self) -> Iterator[tuple[str, fx.Node]]:
+        """Every float value with its edge name ("<path>:out", "input:<name>"), in graph order."""
+        specs = iter(self.inputs)
+        for node in self.module.graph.nodes:
+            if node.op == "placeholder":
+                name = f"input:{next(specs).name}"
+            elif node.name in self.paths:
+                name = f"{self.paths[node.name]}:out"
+            else:
+                continue
+            if node.meta["val"].is_floating_point():
+                yield name, node
