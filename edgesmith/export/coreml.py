@@ -1,0 +1,131 @@
+"""Core ML (model.mlpackage, an ML program for iOS 17 and macOS 14), made on any host by coremltools.
+
+Seen with coremltools 9.0: a program must be decomposed first ("Provided Dialect: TRAINING" otherwise); a node's
+"debug_handle" ends up beside the operations made from it, which is the only exact link from a layer to its tensor
+(fp16 conversion renames "linear" to "linear_0_cast_fp16"); the file bears the date, and its manifest random numbers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch.export import ExportedProgram
+
+import edgesmith
+from edgesmith.artifact import Exported
+from edgesmith.export.exporter import decomposed, failure, layer_names, prepared, quiet, record, user_outputs
+from edgesmith.graph.capture import Program, node_names
+from edgesmith.quant import QuantPlan
+from edgesmith.targets import Target
+from edgesmith.tensors import TensorSpec
+
+LARGEST_BATCH = 1024  # Core ML wants a bound for a dynamic axis
+_HANDLES = "executorch_debug_handle_mapping.json"
+_LOGGERS = ("coremltools", "torchao", "torch.utils._pytree")
+
+
+@contextlib.contextmanager
+def _hushed() -> Iterator[Any]:
+    """Silence what coremltools and the packages it imports say; errors still arrive in the text that is yielded."""
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    levels = [(logger.level, logger.propagate) for logger in loggers]
+    with quiet() as heard:
+        ear = logging.StreamHandler(heard)
+        for logger in loggers:
+            logger.addHandler(ear)
+            logger.setLevel(logging.ERROR)
+            logger.propagate = False
+        try:
+            yield heard
+        finally:
+            for logger, (level, propagate) in zip(loggers, levels):
+                logger.removeHandler(ear)
+                logger.setLevel(level)
+                logger.propagate = propagate
+
+
+with _hushed():  # eleven lines about libraries that only macOS has, and untested versions of others
+    import coremltools as ct
+
+
+def export(program: Program, plan: QuantPlan | None, target: Target, out: Path) -> Exported:
+    """Write model.mlpackage. Raises: ExportFailed naming the operator and the module path."""
+    lowered = prepared(program, plan, target)
+    exported = decomposed(lowered)
+    for node in exported.graph.nodes:
+        node.meta["debug_handle"] = node.name
+    model = _converted(lowered, exported, target)
+    package = out / f"model{target.suffix}"
+    with _hushed():
+        model.save(str(package))
+    tensors = _tensors(package)
+    _make_repeatable(package)
+    return record(program, plan, target, out, _layers(lowered, exported, tensors))
+
+
+def _converted(program: Program, exported: ExportedProgram, target: Target) -> Any:
+    precision = ct.precision.FLOAT32 if target.precision == "fp32" else ct.precision.FLOAT16
+    with _hushed() as heard:
+        try:
+            model = ct.convert(
+                exported,
+                inputs=[_input_type(spec) for spec in program.inputs],
+                outputs=[ct.TensorType(name=spec.name, dtype=_dtype(spec)) for spec in program.outputs],
+                minimum_deployment_target=ct.target.iOS17,
+                compute_precision=precision,
+                convert_to="mlprogram",
+                skip_model_load=True,
+            )
+        except Exception as error:  # coremltools raises whatever its translations raise
+            raise failure(error, program, exported, target, log=heard.getvalue()) from error
+    notes = model.user_defined_metadata
+    notes["edgesmith"], notes["target"] = edgesmith.__version__, target.name
+    notes.pop("com.github.apple.coremltools.conversion_date", None)
+    return model
+
+
+def _input_type(spec: TensorSpec) -> Any:
+    sizes = [ct.RangeDim(1, LARGEST_BATCH, default=1) if isinstance(size, str) else size for size in spec.shape]
+    return ct.TensorType(name=spec.name, shape=sizes, dtype=_dtype(spec))
+
+
+def _dtype(spec: TensorSpec) -> type:
+    return np.int32 if np.dtype(spec.dtype).kind in "iu" else np.float32
+
+
+def _tensors(package: Path) -> dict[str, str]:
+    """Node of the exported program -> the last tensor that Core ML's operations for it write."""
+    table = json.loads((package / _HANDLES).read_text())["mapping"]
+    found: dict[str, str] = {}
+    for node, operations in table.items():
+        written = [path[-1]["Output"] for path in operations if path[-1].get("Operator") not in ("const", "cast")]
+        # An operation fused with its neighbour bears the neighbour's name, and its value is another one.
+        own = [tensor for tensor in written if tensor == node or tensor.startswith(f"{node}_")]
+        if own:
+            found[node] = own[-1]
+    return found
+
+
+def _layers(program: Program, exported: ExportedProgram, tensors: dict[str, str]) -> dict[str, str]:
+    outputs = user_outputs(exported, program)
+    inner = {path: tensors[node] for path, node in node_names(program, exported).items() if node in tensors}
+    return inner | layer_names(program, exported, set(outputs.values()))
+
+
+def _make_repeatable(package: Path) -> None:
+    """The same bytes for the same model: leave out what coremltools keeps for another tool, number by content."""
+    (package / _HANDLES).unlink()
+    manifest = package / "Manifest.json"
+    text = manifest.read_text()
+    for key, entry in json.loads(text)["itemInfoEntries"].items():
+        text = text.replace(key, str(uuid.uuid5(uuid.NAMESPACE_URL, entry["path"])).lower())
+    data = json.loads(text)
+    data["itemInfoEntries"] = dict(sorted(data["itemInfoEntries"].items()))
+    manifest.write_text(json.dumps(data, indent=4) + "\n")

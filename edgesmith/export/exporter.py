@@ -1,0 +1,171 @@
+"""What an exporter is, and what all of them share: the program for a target, names in the file, failures explained."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import warnings
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import fx
+from torch.export import ExportedProgram
+
+from edgesmith.artifact import Exported
+from edgesmith.errors import ExportFailed, UsageError
+from edgesmith.graph.capture import Program, exported_program, node_names
+from edgesmith.graph.naming import raw_path
+from edgesmith.graph.qdq import apply_plan
+from edgesmith.graph.rewrite import fold_batchnorm, lower_activations
+from edgesmith.quant import QuantPlan
+from edgesmith.targets import Target
+
+_PRELU = (torch.ops.aten.prelu.default, torch.ops.aten._prelu_kernel.default)
+# How the converters name what they stumble over: by node, or by the operator's bare name.
+_BY_NODE = (re.compile(r"%(\w+) : .*call_function"), re.compile(r"[Uu]nsupported fx node (\w+)"))
+_BY_OPERATOR = (
+    re.compile(r"convert function for op '(\w+)' not implemented"),
+    re.compile(r"converting '(?:\w+::)?(\w+?)(?:\.\w+)?' op"),
+)
+
+
+class Exporter(Protocol):
+    """One format. `program` is the unfolded capture; files go into the existing folder `out`.
+
+    Returns the record without preprocessing, labels and golden data, not yet sealed.
+    Raises: ExportFailed naming the operator and the user's module, MissingPackage.
+    """
+
+    def __call__(self, program: Program, plan: QuantPlan | None, target: Target, out: Path) -> Exported: ...
+
+
+def prepared(program: Program, plan: QuantPlan | None, target: Target) -> Program:
+    """The program a target gets: batch norm folded, then quantized by the plan, or activations in the form it runs best.
+
+    Raises: UsageError when an int8 target has no plan, or one for another family.
+    """
+    folded = fold_batchnorm(program)
+    if target.precision == "int8":
+        if plan is None or plan.family != target.family:
+            found = "no quantization plan" if plan is None else f"a plan for {plan.family}"
+            raise UsageError(f"export to {target.name}", found, f"derive a plan for {target.family}")
+        return apply_plan(folded, plan)
+    if target.runtime == "ort":
+        # ONNX Runtime executes PRelu about eight times slower than a*x + (1-a)*relu(x), which holds for every slope.
+        return lower_activations(folded, {path: "affine" for path in _prelus(folded)})
+    return folded
+
+
+def decomposed(program: Program) -> ExportedProgram:
+    """The exported program in the inference dialect: what coremltools takes, and what keeps names the same for all."""
+    return exported_program(program).run_decompositions({})
+
+
+def user_outputs(exported: ExportedProgram, program: Program) -> dict[str, str]:
+    """Name of the node that computes an output -> the output's name."""
+    nodes = exported.graph_signature.user_outputs
+    return {str(node): spec.name for node, spec in zip(nodes, program.outputs)}
+
+
+def layer_names(program: Program, exported: ExportedProgram, present: Collection[str]) -> dict[str, str]:
+    """Module path -> tensor name in the file, for every layer whose tensor is still there under its name."""
+    outputs = user_outputs(exported, program)
+    names = {path: outputs.get(node, node) for path, node in node_names(program, exported).items()}
+    return {path: name for path, name in names.items() if name in present}
+
+
+def record(
+    program: Program, plan: QuantPlan | None, target: Target, out: Path, names: dict[str, str], notes: tuple[str, ...] = ()
+) -> Exported:
+    """The record of a finished export whose main file is model<suffix>."""
+    digest = plan.digest() if plan is not None and target.precision == "int8" else None
+    return Exported(
+        target=target.name,
+        runtime=target.runtime,
+        precision=target.precision,
+        main=f"model{target.suffix}",
+        inputs=program.inputs,
+        outputs=program.outputs,
+        layer_names=names,
+        plan_digest=digest,
+        notes=notes,
+        root=out,
+    )
+
+
+def failure(
+    error: BaseException, program: Program, exported: ExportedProgram, target: Target, log: str = ""
+) -> ExportFailed:
+    """Explain a converter's error by operator and module path. log: what the converter wrote while it failed."""
+    asked = f"export to {target.name}"
+    text = "\n".join([*_messages(error), log])
+    node = _culprit(text, exported)
+    if node is None:
+        found = f"the converter stopped ({type(error).__name__}: {_first_line(error)})"
+        return ExportFailed(asked, found, "rewrite that part of the model, or drop this target")
+    return unsupported(asked, operator_of(node), module_path(node, program, exported), _first_line(error))
+
+
+def unsupported(asked: str, operator: str, path: str, reason: str) -> ExportFailed:
+    """The error for an operator that a target cannot take."""
+    where = f"'{path}'" if path else "the model's own forward"
+    return ExportFailed(
+        asked,
+        f"operator {operator} in {where} cannot be converted ({reason})",
+        "replace it by operators this target knows, or drop this target",
+    )
+
+
+def operator_of(node: fx.Node) -> str:
+    """The full name of a node's operator: aten.add.Tensor."""
+    return str(node.target)
+
+
+def module_path(node: fx.Node, program: Program, exported: ExportedProgram) -> str:
+    """The user's module path of a node of the exported program, "" for the model itself."""
+    paths = {name: path for path, name in node_names(program, exported).items()}
+    return paths.get(node.name) or raw_path(node)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[io.StringIO]:
+    """Keep converters from writing on stdout and stderr; yields what they wrote."""
+    heard = io.StringIO()
+    with contextlib.redirect_stdout(heard), contextlib.redirect_stderr(heard), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield heard
+
+
+def _prelus(program: Program) -> list[str]:
+    return [path for path, node in program.nodes.items() if node.target in _PRELU]
+
+
+def _messages(error: BaseException) -> Iterator[str]:
+    current: BaseException | None = error
+    while current is not None:
+        yield str(current)
+        current = current.__cause__ or current.__context__
+
+
+def _culprit(text: str, exported: ExportedProgram) -> fx.Node | None:
+    nodes = [node for node in exported.graph.nodes if node.op == "call_function"]
+    by_name = {node.name: node for node in nodes}
+    for pattern in _BY_NODE:
+        for match in pattern.finditer(text):
+            if match.group(1) in by_name:
+                return by_name[match.group(1)]
+    for pattern in _BY_OPERATOR:
+        for match in pattern.finditer(text):
+            found = [node for node in nodes if match.group(1) in operator_of(node).split(".")]
+            if found:
+                return found[0]
+    return None
+
+
+def _first_line(error: BaseException) -> str:
+    deepest = list(_messages(error))[-1]
+    lines = [line.strip() for line in deepest.splitlines() if line.strip()]
+    return lines[0][:240] if lines else type(error).__name__

@@ -1,0 +1,92 @@
+"""ONNX, by torch.onnx's dynamo exporter: one file, names of the program's inputs and outputs, the plan's integers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import torch
+from torch.export import ExportedProgram
+
+import edgesmith
+from edgesmith import records
+from edgesmith.artifact import Exported
+from edgesmith.export.exporter import decomposed, failure, layer_names, prepared, quiet, record
+from edgesmith.graph.capture import Program
+from edgesmith.quant import QuantPlan
+from edgesmith.targets import Target
+
+OPSET = 20
+# What torch writes about each node; the rest holds file names of the machine that exported.
+_KEPT_METADATA = {"pkg.torch.onnx.name_scopes"}
+
+
+def export(program: Program, plan: QuantPlan | None, target: Target, out: Path) -> Exported:
+    """Write model.onnx. Raises: ExportFailed naming the operator and the module path."""
+    lowered = prepared(program, plan, target)
+    exported = decomposed(lowered)
+    model = to_onnx(lowered, exported, target)
+    records.write_bytes(out / f"model{target.suffix}", to_bytes(model))
+    present = {name for node in model.graph.node for name in node.output}
+    return record(program, plan, target, out, layer_names(lowered, exported, present))
+
+
+def to_onnx(program: Program, exported: ExportedProgram, target: Target) -> onnx.ModelProto:
+    """Convert a prepared program. Raises: ExportFailed."""
+    try:
+        with quiet():
+            converted = torch.onnx.export(
+                exported,
+                (),
+                input_names=[spec.name for spec in program.inputs],
+                output_names=[spec.name for spec in program.outputs],
+                opset_version=OPSET,
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+            )
+    except Exception as error:  # torch.onnx raises errors of its own, and whatever its translations raise
+        raise failure(error, program, exported, target) from error
+    model = converted.model_proto  # type: ignore[union-attr]
+    _tidy(model, program)
+    onnx.helper.set_model_props(model, {"edgesmith": edgesmith.__version__, "target": target.name})
+    return model
+
+
+def to_bytes(model: onnx.ModelProto) -> bytes:
+    """The same bytes for the same model."""
+    return model.SerializeToString(deterministic=True)
+
+
+def module_scope(node: onnx.NodeProto) -> str:
+    """The user's module path that torch wrote on a node, "" for the model itself."""
+    for entry in node.metadata_props:
+        if entry.key == "pkg.torch.onnx.name_scopes":
+            scopes = [part.strip(" '\"") for part in entry.value.strip("[]").split(",")]
+            return scopes[-2] if len(scopes) > 1 else ""
+    return ""
+
+
+def _tidy(model: onnx.ModelProto, program: Program) -> None:
+    graph = model.graph
+    del model.metadata_props[:]
+    del graph.metadata_props[:]
+    for item in (*graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        item.doc_string = ""
+        kept = [entry for entry in item.metadata_props if entry.key in _KEPT_METADATA]
+        del item.metadata_props[:]
+        item.metadata_props.extend(kept)
+    _name_axes(graph, program)
+
+
+def _name_axes(graph: onnx.GraphProto, program: Program) -> None:
+    """Call dynamic axes by the names in the program's specs instead of torch's symbols ("s40")."""
+    names: dict[str, str] = {}
+    for value, spec in zip(graph.input, program.inputs):
+        for axis, size in zip(value.type.tensor_type.shape.dim, spec.shape):
+            if isinstance(size, str) and axis.dim_param:
+                names[axis.dim_param] = size
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for axis in value.type.tensor_type.shape.dim:
+            if axis.dim_param in names:
+                axis.dim_param = names[axis.dim_param]

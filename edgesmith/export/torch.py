@@ -1,0 +1,26 @@
+"""The PyTorch original itself, as a program saved by torch.export: what every other target is compared with."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import torch
+
+from edgesmith import records
+from edgesmith.artifact import Exported
+from edgesmith.export.exporter import record
+from edgesmith.graph.capture import Program, exported_program, node_names
+from edgesmith.quant import QuantPlan
+from edgesmith.targets import Target
+
+
+def export(program: Program, plan: QuantPlan | None, target: Target, out: Path) -> Exported:
+    """Write model.pt2: the captured program with its batch norms, unchanged."""
+    exported = exported_program(program)
+    for node in exported.graph.nodes:
+        node.meta.pop("stack_trace", None)  # file names of the machine that exported
+    buffer = io.BytesIO()
+    torch.export.save(exported, buffer)
+    records.write_bytes(out / f"model{target.suffix}", buffer.getvalue())
+    return record(program, plan, target, out, node_names(program, exported))
