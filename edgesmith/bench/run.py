@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +23,7 @@ from edgesmith.bench.job import (
 )
 from edgesmith.devices.device import Device
 from edgesmith.errors import DamagedArtifact, EngineFailed, UsageError
-from edgesmith.results import BenchRecord
+from edgesmith.results import BenchRecord, Measurement
 from edgesmith.tensors import Arrays
 
 Progress = Callable[[str], None]
@@ -69,33 +70,33 @@ def infer(
     timeout_s: float = 3600.0,
     pythons: Mapping[str, str] | None = None,
     progress: Progress | None = None,
-) -> dict[str, Arrays | str]:
-    """Outputs of every candidate for all rows of `inputs`, or the reason why there are none.
+) -> dict[str, Arrays | Measurement]:
+    """Outputs of every candidate for all rows of `inputs`, or the row that says why there are none.
 
     A model with a dynamic batch gets `batch` rows a run, another one what it was made for.
     Raises: UsageError, EngineFailed when the worker itself fails.
     """
     candidates = _candidates(exported, threads, pythons or {})
     job = Job("outputs", candidates, next(iter(exported), ""), Schedule(), _kind(images), batch, timeout_s)
-    answers: dict[str, Arrays | str] = {}
+    answers: dict[str, Arrays | Measurement] = {}
     try:
         # Each candidate has timeout_s; the worker ends by itself, so it is given a little more than all of them.
         result = _run(device, folder, job, exported, inputs, timeout_s * len(candidates) + 60, progress)
         rows = len(next(iter(inputs.values())))
         for number, row in enumerate(result.measurements):
-            answers[row.target] = _answer(folder, number, row.reason, row.state, exported[row.target], rows)
+            answers[row.target] = _answer(folder, number, row, exported[row.target], rows)
     finally:
         _tidy(folder, job)
     return answers
 
 
-def _answer(folder: Path, number: int, reason: str, state: str, exported: Exported, rows: int) -> Arrays | str:
-    if state != "measured":
-        return reason or state
+def _answer(folder: Path, number: int, row: Measurement, exported: Exported, rows: int) -> Arrays | Measurement:
+    if row.state != "measured":
+        return row
     try:
         return read_outputs(folder, number, exported, rows)
     except DamagedArtifact as error:
-        return str(error)
+        return replace(row, state="failed", reason=str(error))
 
 
 def _candidates(exported: Mapping[str, Exported], threads: int, pythons: Mapping[str, str]) -> tuple[Candidate, ...]:

@@ -35,16 +35,17 @@ class Pair:
 def load(
     preprocessing: Preprocessing | None,
     root: str | Path = "",
+    folder: str = "",
     calibration: int = 300,
     limit: int | None = None,
     seed: int = 0,
 ) -> Data:
     """Verification over all pictures of the people in pairs.txt; calibration on people who stand in no pair.
 
-    `limit` keeps the first so many folds. Raises: UsageError, MissingResource, UntrustedFile, DamagedArtifact.
+    `folder` is looked for under `root`; `limit` keeps the first so many folds. Raises: UsageError, MissingResource, UntrustedFile, DamagedArtifact.
     """
     preprocessing = need_preprocessing(preprocessing, f"faces {root or '(none)'}")
-    top = Path(root)
+    top = Path(root) / folder
     source = top / "images.tar" if (top / "images.tar").is_file() else top
     if not str(root) or not (top / "pairs.txt").is_file():
         raise MissingResource(f"load faces {root}", "no pairs.txt there", TODO)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -52,7 +53,7 @@ def convert(
     names = tuple(dict.fromkeys(("torch-fp32", *targets)))
     for name in names:
         target(name)
-    specs = _specs(inputs)
+    specs = _specs(module, inputs)
     source = Source(type(module).__name__, module.eval(), specs, preprocessing, tuple(labels))
     program = capture_source(source, dynamic_batch)
     plans = {}
@@ -114,11 +115,14 @@ def _with_reference(bundle: Bundle, module: nn.Module, work: Path) -> Bundle:
     return replace(bundle, exported={**bundle.exported, **made.exported})
 
 
-def _specs(inputs: Any) -> tuple[TensorSpec, ...]:
+def _specs(module: nn.Module, inputs: Any) -> tuple[TensorSpec, ...]:
+    """Specs of the example inputs; without names of their own they get those of forward's arguments."""
     named = inputs if isinstance(inputs, Mapping) else None
     if named is None:
         values = (inputs,) if isinstance(inputs, torch.Tensor) else tuple(inputs)
-        named = {f"input_{i}" if len(values) > 1 else "input": value for i, value in enumerate(values)}
+        arguments = list(inspect.signature(module.forward).parameters)
+        known = arguments if len(arguments) >= len(values) else [f"input_{i}" for i in range(len(values))]
+        named = dict(zip(known, values))
     for name, value in named.items():
         if not isinstance(value, torch.Tensor):
             raise UsageError(f"input {name!r}", f"it is a {type(value).__name__}", "give example tensors")

@@ -34,7 +34,7 @@ class Trust:
 
 @dataclass(frozen=True)
 class Source:
-    """A model ready to be captured. inputs may be empty until a size is known."""
+    """A model ready to be captured. inputs may be empty until a size is known; outputs are names, if it has any."""
 
     name: str
     module: nn.Module
@@ -42,6 +42,7 @@ class Source:
     preprocessing: Preprocessing | None = None
     labels: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
 
 
 def open_model(text: str, weights: Path | None = None, trust: Trust = Trust()) -> Source:  # noqa: B008 (frozen)
@@ -80,7 +81,8 @@ def _from_spec(spec: Mapping[str, Any]) -> Source:
 
 
 def _of_card(module: nn.Module, card: Card) -> Source:
-    return Source(card.name, module.eval(), card.inputs, card.preprocessing, card.labels, card.notes)
+    outputs = tuple(spec.name for spec in card.outputs)
+    return Source(card.name, module.eval(), card.inputs, card.preprocessing, card.labels, card.notes, outputs)
 
 
 def _from_factory(text: str, arguments: Mapping[str, Any]) -> Source:
