@@ -58,7 +58,7 @@ class EmbeddingNet(nn.Module):
 
     def __init__(self, body: nn.Sequential, embedding: int, classes: int) -> None:
         super().__init__()
-        self.body = body
+        self.body, self.embedding = body, embedding
         self.head = nn.Linear(embedding, classes) if classes else None
 
     def embed(self, x: Tensor) -> Tensor:

@@ -1,0 +1,109 @@
+"""Seeded mini-batches of a split: pictures stay uint8 in memory and are normalised batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edgesmith.compress.task import Batch
+from edgesmith.data.split import Split
+from edgesmith.errors import UsageError
+from edgesmith.tensors import Preprocessing
+
+Augment = Literal["none", "flip", "shift", "flip+shift"]
+LARGEST_SHIFT = 2 / 16
+LUMA = (0.299, 0.587, 0.114)
+
+
+@dataclass(frozen=True)
+class Batches:
+    """All mini-batches of a split in an order, and with an augmentation, that (seed, epoch) fixes."""
+
+    inputs: tuple[Tensor, ...]
+    labels: Tensor | None
+    preprocessing: Preprocessing | None
+    size: int
+    seed: int
+    augment: Augment
+    channels_last: bool
+
+    def steps(self) -> int:
+        """Batches in an epoch: a last one of a single sample is left out, as batch norm cannot take it."""
+        count = len(self.inputs[0])
+        full, rest = divmod(count, self.size)
+        return full + (1 if rest > 1 or not full else 0)
+
+    def epoch(self, epoch: int, device: torch.device) -> Iterator[Batch]:
+        """The batches of one epoch, on the device and ready for the model."""
+        generator = torch.Generator().manual_seed((self.seed << 20) + epoch)
+        order = torch.randperm(len(self.inputs[0]), generator=generator)
+        for step in range(self.steps()):
+            rows = order[step * self.size : (step + 1) * self.size]
+            inputs = tuple(self._prepared(array[rows], generator, device) for array in self.inputs)
+            yield Batch(inputs, None if self.labels is None else self.labels[rows].to(device))
+
+    def _prepared(self, values: Tensor, generator: torch.Generator, device: torch.device) -> Tensor:
+        if self.preprocessing is None:
+            return values.to(device)
+        moved = augmented(values, self.augment, generator)
+        images = normalised(moved.to(device), self.preprocessing)
+        return images if self.channels_last else images.contiguous()
+
+
+def batches_of(
+    split: Split, preprocessing: Preprocessing | None, size: int, seed: int, augment: Augment, channels_last: bool
+) -> Batches:
+    """Wrap a split's arrays without copying them. Raises: UsageError when they do not suit the preprocessing."""
+    if preprocessing is None and augment != "none":
+        raise UsageError(f"augment {augment!r}", "the training data are not pictures", 'say augment "none"')
+    if not len(split):
+        raise UsageError("train", "the training split is empty", "give data, or a smaller holdout")
+    if preprocessing is not None:
+        image = split.inputs.get("image")
+        if len(split.inputs) != 1 or image is None or image.dtype != np.uint8 or image.shape[-1] != 3:
+            found = {name: f"{array.dtype} {array.shape}" for name, array in split.inputs.items()}
+            raise UsageError("train on pictures: uint8 'image' (N, H, W, 3)", f"{found}", "drop the preprocessing")
+    inputs = tuple(torch.from_numpy(np.require(array, requirements="CW")) for array in split.inputs.values())
+    labels = None if split.labels is None else torch.from_numpy(np.array(split.labels, np.int64))
+    return Batches(inputs, labels, preprocessing, size, seed, augment, channels_last)
+
+
+def normalised(images: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """Preprocessing.apply in torch. Shape: uint8 RGB (N, H, W, 3) -> float32 (N, C, H, W), channels last in memory."""
+    if preprocessing.color == "bgr":
+        images = images.flip(-1)
+    scaled = images.float() / 255.0
+    if preprocessing.color == "gray":
+        scaled = (scaled * scaled.new_tensor(LUMA)).sum(-1, keepdim=True)
+    mean, std = scaled.new_tensor(preprocessing.mean), scaled.new_tensor(preprocessing.std)
+    return ((scaled - mean) / std).permute(0, 3, 1, 2)
+
+
+def augmented(images: Tensor, augment: Augment, generator: torch.Generator) -> Tensor:
+    """Mirror half of the pictures ("flip"), move each by up to 2/16 of its size ("shift"), or both.
+
+    Shape: (N, H, W, C), kept. A shift repeats the border.
+    """
+    count, height, width, _ = images.shape
+    rows, columns = torch.arange(height).expand(count, -1), torch.arange(width).expand(count, -1)
+    if augment == "none":
+        return images
+    if "flip" in augment:
+        mirror = torch.rand((count, 1), generator=generator) < 0.5
+        columns = torch.where(mirror, columns.flip(1), columns)
+    if "shift" in augment:
+        rows = (rows + _offsets(count, height, generator)).clamp(0, height - 1)
+        # Moved after mirroring: the index of a column, not the column, is what is shifted.
+        moved = (torch.arange(width) + _offsets(count, width, generator)).clamp(0, width - 1)
+        columns = columns.gather(1, moved)
+    return images[torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def _offsets(count: int, side: int, generator: torch.Generator) -> Tensor:
+    most = int(side * LARGEST_SHIFT)
+    return torch.randint(-most, most + 1, (count, 1), generator=generator)
