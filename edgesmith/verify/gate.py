@@ -41,6 +41,7 @@ class _Evidence:
     measurement: Measurement | None
     bench: BenchRecord | None
     failure: str
+    absence: str
 
 
 def gate(
@@ -51,16 +52,17 @@ def gate(
     required: Sequence[str],
     reference: str | None = None,
     failures: Mapping[str, str] | None = None,
+    absences: Mapping[str, str] | None = None,
 ) -> tuple[Verdict, ...]:
     """A verdict for each target and question; required targets come first, the reference is not judged.
 
-    failures: target -> why it did not come out (export or runtime error). Every target is asked whether it runs,
-    so that a run without limits still says what did not come out.
+    failures: target -> why it did not come out (export or runtime error). absences: target -> why it could not be
+    measured here. Every target is asked whether it runs, so that a run without limits still says what did not come out.
     """
-    failures = failures or {}
+    failures, absences = failures or {}, absences or {}
     reference = reference or (bench.reference if bench else None)
     measured = {m.target: m for m in bench.measurements} if bench else {}
-    seen = [*required, *failures, *(a.target for a in accuracies), *(a.target for a in agreements), *measured]
+    seen = [*required, *failures, *absences, *(a.target for a in accuracies), *(a.target for a in agreements), *measured]
     found: list[Verdict] = []
     for target in dict.fromkeys(seen):
         if target == reference:
@@ -72,6 +74,7 @@ def gate(
             measured.get(target),
             bench,
             failures.get(target, ""),
+            absences.get(target, ""),
         )
         found += _judge(limits, evidence)
     return tuple(found)
@@ -156,7 +159,7 @@ def _runs(evidence: _Evidence) -> Verdict:
     if judged or timed:
         found = f"outputs of {judged} samples" if judged else "it was timed"
         return Verdict("runs", evidence.target, "pass", asked, found)
-    reason = evidence.measurement.reason if evidence.measurement else ""
+    reason = evidence.absence or (evidence.measurement.reason if evidence.measurement else "")
     return Verdict("runs", evidence.target, "not_measured", asked, reason or "nothing was run")
 
 
