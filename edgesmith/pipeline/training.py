@@ -67,7 +67,7 @@ def train(
 
     def report(epoch: Any) -> None:
         accuracy = "" if epoch.accuracy is None else f", accuracy {epoch.accuracy:.3f}"
-        say(f"train-{stage.name}: epoch {epoch.epoch + 1}/{config.epochs}, loss {epoch.loss:.3f}{accuracy}, {epoch.seconds:.1f} s")
+        say(f"train-{stage.name}: epoch {epoch.epoch}/{config.epochs}, loss {epoch.loss:.3f}{accuracy}, {epoch.seconds:.1f} s")
 
     result = fit(task, data.train, preprocessing_of(data), config, folder, report)
     state = {name: tensor.contiguous() for name, tensor in task.deployable().state_dict().items()}
