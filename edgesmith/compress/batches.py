@@ -68,7 +68,7 @@ def batches_of(
         if len(split.inputs) != 1 or image is None or image.dtype != np.uint8 or image.shape[-1] != 3:
             found = {name: f"{array.dtype} {array.shape}" for name, array in split.inputs.items()}
             raise UsageError("train on pictures: uint8 'image' (N, H, W, 3)", f"{found}", "drop the preprocessing")
-    inputs = tuple(torch.from_numpy(np.require(array, requirements="CW")) for array in split.inputs.values())
+    inputs = tuple(torch.from_numpy(np.require(array, requirements=["C", "W"])) for array in split.inputs.values())
     labels = None if split.labels is None else torch.from_numpy(np.array(split.labels, np.int64))
     return Batches(inputs, labels, preprocessing, size, seed, augment, channels_last)
 

@@ -51,5 +51,7 @@ def read_checkpoint(folder: Path, asked: str) -> Checkpoint | None:
     except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, KeyError, TypeError, AttributeError) as error:
         raise DamagedArtifact(f"resume from {path}", f"it does not load ({error})", TODO) from error
     if checkpoint.asked != asked:
-        raise UsageError(f"resume from {path}", "it is of a training with other settings or data", f"use another folder or {TODO}")
+        raise UsageError(
+            f"resume from {path}", "it is of a training with other settings or data", f"use another folder or {TODO}"
+        )
     return checkpoint

@@ -36,7 +36,7 @@ def pictures(source: Path, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
 
 def _opened(source: Path) -> tarfile.TarFile:
     try:
-        return tarfile.open(source)  # noqa: SIM115 - the callers close it
+        return tarfile.open(source)
     except (tarfile.TarError, OSError, EOFError) as error:
         raise DamagedArtifact(f"read archive {source}", str(error), "fetch it again") from error
 

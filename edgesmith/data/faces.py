@@ -56,7 +56,9 @@ def load(
         pairs = [pair for pair in pairs if pair.fold < limit]
     others = [name for name in names if _person(name) not in paired]
     if not others:
-        raise MissingResource(f"load faces {root}", "no person who stands in no pair", "add such people to calibrate on")
+        raise MissingResource(
+            f"load faces {root}", "no person who stands in no pair", "add such people to calibrate on"
+        )
     chosen = [others[row] for row in sample_rows(len(others), calibration, seed)]
     calibrating = Split({"image": _images(source, chosen, preprocessing.size)}, None, tuple(chosen))
     evaluation = _evaluation(source, names, pairs, preprocessing.size)
@@ -86,7 +88,9 @@ def _pair(path: Path, number: int, words: list[str], fold: int) -> Pair:
         first, one, second, other = words
         return Pair(_file(first, one), _file(second, other), False, fold)
     except ValueError as error:
-        raise DamagedArtifact(f"read {path}", f"line {number} is no pair: {' '.join(words)}", "fetch it again") from error
+        raise DamagedArtifact(
+            f"read {path}", f"line {number} is no pair: {' '.join(words)}", "fetch it again"
+        ) from error
 
 
 def _file(person: str, number: str) -> str:

@@ -109,7 +109,9 @@ def _create(timm: ModuleType, model: str, classes: int | None, pretrained: bool)
         if not pretrained:
             raise
         todo = "download the weights where there is a network and give weights=FILE.safetensors"
-        raise MissingResource(f"timm:{model} with pretrained weights", f"{type(error).__name__}: {error}", todo) from error
+        raise MissingResource(
+            f"timm:{model} with pretrained weights", f"{type(error).__name__}: {error}", todo
+        ) from error
 
 
 def _preprocessing(timm: ModuleType, net: Any, size: int | Sequence[int] | None) -> Preprocessing:
