@@ -148,6 +148,11 @@ def outputs_file(number: int) -> str:
     return f"outputs-{number}.npz"
 
 
+def log_file(number: int) -> str:
+    """Name of what candidate `number` wrote to its standard error."""
+    return f"candidate-{number}.log"
+
+
 def read_outputs(folder: Path, number: int, exported: Exported, rows: int) -> Arrays:
     """One candidate's outputs by name, checked against what the model promises. Raises: DamagedArtifact."""
     path = folder / outputs_file(number)

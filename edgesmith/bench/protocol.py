@@ -15,6 +15,7 @@ from edgesmith.tensors import Arrays
 STEADY_WINDOW = 10
 STEADY_SHARE = 0.03
 WARMUP_BOUND = 10
+WARMUP_BOUND_S = 20.0
 
 
 def rounds(names: Sequence[str], blocks: int) -> list[tuple[str, ...]]:
@@ -43,12 +44,13 @@ def sample(run: Callable[[Arrays], object], feeds: Sequence[Arrays], start: int,
 
 
 def warm_up(run: Callable[[Arrays], object], feeds: Sequence[Arrays], at_least: int) -> tuple[list[float], bool]:
-    """Run until the running median is steady: at least `at_least` runs, at most ten times as many.
+    """Run until the running median is steady: at least `at_least` runs, at most ten times as many or 20 seconds.
 
     Returns the samples, of which the first is the first inference, and whether they became steady.
     """
     samples = sample(run, feeds, 0, at_least)
-    while not is_steady(samples) and len(samples) < WARMUP_BOUND * at_least:
+    bound_ms = max(WARMUP_BOUND_S * 1e3, sum(samples))
+    while not is_steady(samples) and len(samples) < WARMUP_BOUND * at_least and sum(samples) < bound_ms:
         samples += sample(run, feeds, len(samples), 1)
     return samples, is_steady(samples)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -12,17 +14,19 @@ from edgesmith.artifact import RECORD, Exported
 from edgesmith.bench.feeds import MOST_FEEDS
 from edgesmith.bench.job import (
     INPUTS,
+    RESULT,
     Candidate,
     Job,
     Result,
     Schedule,
+    log_file,
     outputs_file,
     read_outputs,
     read_result,
     write_job,
 )
 from edgesmith.devices.device import Device
-from edgesmith.errors import DamagedArtifact, EngineFailed, UsageError
+from edgesmith.errors import DamagedArtifact, EngineFailed, MissingResource, UsageError
 from edgesmith.results import BenchRecord, Measurement
 from edgesmith.tensors import Arrays
 
@@ -56,7 +60,9 @@ def measure(
         result = _run(device, folder, job, exported, few, timeout_s, progress)
     finally:
         _tidy(folder, job)
-    return BenchRecord(device.info(), result.measurements, reference, result.sentinel_ms)
+    # The worker looked at the machine it ran on, right after the last sample.
+    where = dataclasses.replace(result.device, name=device.name)
+    return BenchRecord(where, result.measurements, reference, result.sentinel_ms)
 
 
 def infer(
@@ -135,11 +141,22 @@ def _run(
             how = f"no end after {timeout_s:g} s" if ended.timed_out else f"it ended with status {ended.returncode}"
             last = " | ".join(ended.stderr.strip().splitlines()[-3:])
             raise EngineFailed(f"run the worker on {device.name}", f"{how} {last}".strip(), "see its logs there")
-        device.pull(remote, folder)
+        return _fetch(device, remote, folder, job)
     finally:
         if Path(remote) != folder.resolve():
             device.remove(remote)
-    return read_result(folder, job)
+
+
+def _fetch(device: Device, remote: str, folder: Path, job: Job) -> Result:
+    """Bring back the result, the outputs it speaks of and the logs, each by its own name and nothing else."""
+    device.pull(f"{remote}/{RESULT}", folder / RESULT)
+    result = read_result(folder, job)
+    for number, row in enumerate(result.measurements):
+        names = [outputs_file(number)] if job.kind == "outputs" and row.state == "measured" else []
+        for name in (*names, log_file(number)):
+            with contextlib.suppress(MissingResource):  # a missing one is found out when it is read
+                device.pull(f"{remote}/{name}", folder / name)
+    return result
 
 
 def _tidy(folder: Path, job: Job) -> None:

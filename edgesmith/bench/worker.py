@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgesmith.bench import protocol
-from edgesmith.bench.job import Job, Result, read_job, write_result
+from edgesmith.bench.job import Job, Result, log_file, read_job, write_result
 from edgesmith.bench.pipe import Child
 from edgesmith.devices.facts import this_machine
 from edgesmith.errors import EdgesmithError
@@ -47,7 +47,7 @@ class Trial:
         """Start the child and load the model."""
         argv = [self.candidate.python or sys.executable, "-m", "edgesmith.bench.child"]
         argv += [str(self._folder), str(self._number)]
-        log = self._folder / f"candidate-{self._number}.log"
+        log = self._folder / log_file(self._number)
         try:
             self._child = Child(argv, _environment(self.candidate.threads), log)
         except EdgesmithError as error:

@@ -1,0 +1,136 @@
+"""A small artefact for each runtime: inputs `image` (batch, 3, 8, 8) and `context` (batch, 4), two outputs."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgesmith.artifact import Exported, save_exported
+from edgesmith.runtimes import null
+from edgesmith.tensors import TensorSpec
+
+INPUTS = (TensorSpec("image", ("batch", 3, 8, 8)), TensorSpec("context", ("batch", 4)))
+
+
+@dataclass(frozen=True)
+class Sample:
+    exported: Exported
+    taps: tuple[str, ...] = ()
+
+
+def onnx_file(path: Path) -> Path:
+    """relu -> "mid"; its mean over the picture -> "pooled"; pooled beside context -> "mixed"."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    values = {"image": ["batch", 3, 8, 8], "context": ["batch", 4], "mixed": ["batch", 7], "pooled": ["batch", 3]}
+    infos = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in values.items()}
+    nodes = [
+        helper.make_node("Relu", ["image"], ["mid"]),
+        helper.make_node("ReduceMean", ["mid", "axes"], ["pooled"], keepdims=0),
+        helper.make_node("Concat", ["pooled", "context"], ["mixed"], axis=1),
+    ]
+    axes = helper.make_tensor("axes", TensorProto.INT64, [2], [2, 3])
+    ends = ([infos["image"], infos["context"]], [infos["mixed"], infos["pooled"]])
+    graph = helper.make_graph(nodes, "sample", *ends, [axes])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), str(path))
+    return path
+
+
+def expected(feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What the graph of `onnx_file` answers."""
+    mid = np.maximum(feed["image"], 0)
+    pooled = mid.mean((2, 3))
+    return {"mid": mid, "pooled": pooled, "mixed": np.concatenate([pooled, feed["context"]], 1)}
+
+
+def conv_file(path: Path) -> Path:
+    """One convolution of `image` (1, 3, 8, 8) with 64 channels, large enough for a reduced precision to show."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    weight = np.random.default_rng(0).standard_normal((64, 3, 3, 3)).astype(np.float32)
+    x = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, 8, 8])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 64, 6, 6])
+    node = helper.make_node("Conv", ["image", "w"], ["y"])
+    graph = helper.make_graph([node], "conv", [x], [y], [numpy_helper.from_array(weight, "w")])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), str(path))
+    return path
+
+
+def ir_file(path: Path, source: Path) -> Path:
+    """An OpenVINO IR with float32 weights."""
+    import openvino
+
+    openvino.save_model(openvino.convert_model(str(source)), str(path), compress_to_fp16=False)
+    return path
+
+
+def make(runtime: str, folder: Path) -> Sample:
+    """The sample of one runtime; one whose file cannot be made here stands for its file by its name only."""
+    folder.mkdir(parents=True, exist_ok=True)
+    maker = {"ort": _ort, "openvino": _openvino, "torch": _torch, "null": _null, "coreml": _coreml}.get(runtime)
+    if maker is not None:
+        return maker(folder)
+    (folder / "model.engine").write_bytes(b"an engine")
+    return _sealed(folder, runtime, "model.engine", INPUTS, (TensorSpec("y", ("batch", 5)),))
+
+
+def _sealed(folder: Path, runtime: str, main: str, inputs, outputs, taps: tuple[str, ...] = ()) -> Sample:
+    exported = Exported(f"{runtime}-fp32", runtime, "fp32", main, tuple(inputs), tuple(outputs), root=folder)
+    return Sample(save_exported(folder, exported, None), taps)
+
+
+_TWO = (TensorSpec("mixed", ("batch", 7)), TensorSpec("pooled", ("batch", 3)))
+
+
+def _ort(folder: Path) -> Sample:
+    onnx_file(folder / "model.onnx")
+    return _sealed(folder, "ort", "model.onnx", INPUTS, _TWO, ("mid", "pooled"))
+
+
+def _openvino(folder: Path) -> Sample:
+    ir_file(folder / "model.xml", onnx_file(folder / "source.onnx"))
+    return _sealed(folder, "openvino", "model.xml", INPUTS, _TWO, ("mid", "pooled"))
+
+
+def _torch(folder: Path) -> Sample:
+    import torch
+
+    from tests.models import tiny
+
+    if importlib.util.find_spec("edgesmith.graph.trust") is None:
+        pytest.skip("edgesmith.graph.trust is not there yet")
+    batch = torch.export.Dim("batch")
+    example = (torch.zeros(2, 3, 8, 8), torch.zeros(2, 4))
+    program = torch.export.export(tiny("two"), example, dynamic_shapes=({0: batch}, {0: batch}))
+    torch.export.save(program, str(folder / "model.pt2"))
+    outputs = (TensorSpec("score", ("batch", 5)), TensorSpec("pooled", ("batch", 8)))
+    return _sealed(folder, "torch", "model.pt2", INPUTS, outputs, ("relu",))
+
+
+def _null(folder: Path) -> Sample:
+    return Sample(null.write(folder, null.NullModel(INPUTS, (TensorSpec("total", ("batch", 5)),))))
+
+
+def _coreml(folder: Path) -> Sample:
+    import coremltools
+    import torch
+
+    from tests.models import tiny
+
+    traced = torch.jit.trace(tiny("linear"), torch.zeros(1, 3, 8, 8))
+    package = coremltools.convert(
+        traced,
+        inputs=[coremltools.TensorType(name="image", shape=(1, 3, 8, 8))],
+        outputs=[coremltools.TensorType(name="score")],
+        convert_to="mlprogram",
+        compute_precision=coremltools.precision.FLOAT32,
+    )
+    package.save(str(folder / "model.mlpackage"))
+    inputs, outputs = (TensorSpec("image", (1, 3, 8, 8)),), (TensorSpec("score", (1, 5)),)
+    return _sealed(folder, "coreml", "model.mlpackage", inputs, outputs)
