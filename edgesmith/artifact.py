@@ -26,7 +26,8 @@ from edgesmith.tensors import Arrays, Preprocessing, TensorSpec
 RECORD = "artifact.json"
 GOLDEN = "golden.npz"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
-_FULL = ("No space left", "File too large", "Disk quota", "failed writing file")
+# What vendors say when a write failed: the system's own words, and PyTorch's zip writer.
+_FULL = ("No space left", "File too large", "Disk quota", "failed writing file", "inline_container.cc")
 
 
 @dataclass(frozen=True)

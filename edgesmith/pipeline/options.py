@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import typing
@@ -69,10 +70,16 @@ def _bind(path: str, options: Mapping[str, Any], factory: Callable[..., Any]) ->
 
 def _type_problems(path: str, value: Any, hint: Any) -> list[str]:
     try:
-        TypeAdapter(hint).validate_python(value)
+        _adapter(hint).validate_python(value)
     except ValidationError as error:
         return [f"{path}: {error.errors()[0]['msg']} (got {value!r})"]
     return []
+
+
+def _adapter(hint: Any) -> TypeAdapter[Any]:
+    if dataclasses.is_dataclass(hint):
+        return TypeAdapter(hint)
+    return TypeAdapter(hint, config={"arbitrary_types_allowed": True})  # arrays given from Python
 
 
 def call(kind: str, spec: Mapping[str, Any], **ours: Any) -> Any:
@@ -85,5 +92,5 @@ def invoke(factory: Callable[..., Any], options: Mapping[str, Any], **ours: Any)
     """Call a factory with a recipe's options, converted to the types of its signature, and our own arguments."""
     target = factory.__init__ if inspect.isclass(factory) else factory
     hints = typing.get_type_hints(target)
-    typed = {k: TypeAdapter(hints[k]).validate_python(v) if k in hints else v for k, v in options.items()}
+    typed = {k: _adapter(hints[k]).validate_python(v) if k in hints else v for k, v in options.items()}
     return factory(**typed, **ours)

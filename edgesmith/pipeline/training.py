@@ -18,7 +18,6 @@ from edgesmith.errors import UsageError
 from edgesmith.pipeline import options
 from edgesmith.pipeline.recipe import Recipe, Train
 from edgesmith.pipeline.sources import Inputs, Trust, model_from_spec
-from edgesmith.tensors import Preprocessing
 
 WEIGHTS = "weights.safetensors"
 HISTORY = "history.json"
@@ -69,16 +68,12 @@ def train(
         accuracy = "" if epoch.accuracy is None else f", accuracy {epoch.accuracy:.3f}"
         say(f"train-{stage.name}: epoch {epoch.epoch}/{config.epochs}, loss {epoch.loss:.3f}{accuracy}, {epoch.seconds:.1f} s")
 
-    result = fit(task, data.train, preprocessing_of(data), config, folder, report)
+    result = fit(task, data.train, data.preprocessing, config, folder, report)
     state = {name: tensor.contiguous() for name, tensor in task.deployable().state_dict().items()}
     save_file(state, folder / WEIGHTS)
     records.save(folder / HISTORY, {"epochs": list(result.history)})
     (folder / "last.ckpt").unlink(missing_ok=True)
     return {"epochs": len(result.history), "resumed_from": result.resumed_from}
-
-
-def preprocessing_of(data: Data) -> Preprocessing | None:
-    return data.preprocessing
 
 
 def history(folder: Path) -> list[dict[str, Any]]:

