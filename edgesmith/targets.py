@@ -5,40 +5,71 @@ A target is `<runtime>-<precision>`. What it runs on is a device; a measurement 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from edgesmith.errors import UsageError
-from edgesmith.quant import S8_PER_CHANNEL, S8_SYMMETRIC, U8_AFFINE, QuantSpec
+from edgesmith.quant import S8_PER_CHANNEL, S8_SYMMETRIC, U8_AFFINE, BiasOf, EdgeQuant, QuantPlan, QuantSpec, SameAs
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
+
+
+S7_PER_CHANNEL = QuantSpec(bits=7, axis=0, narrow=True)
+
+# Instruction sets whose u8 x s8 products saturate in 16 bits: weights keep 7 bits there.
+SATURATING = frozenset({"x86"})
 
 
 @dataclass(frozen=True)
 class QuantRules:
     """What a family's int8 kernels take.
 
-    activation: instruction set -> legal specs, best first. output_follows_conv: whether the output of a
-    convolution is quantized before its activation ("always", or "fused": after the activation only).
+    activation: instruction set -> legal specs, best first. fuses: activations that run inside the convolution or add
+    before them, so that nothing is quantized in between. quantize_unfused: whether a layer's output must be quantized
+    also when the operator behind it stays in float (or the layer itself would not run in int8).
     """
 
     weight: tuple[QuantSpec, ...]
-    activation: dict[str, tuple[QuantSpec, ...]]
+    activation: Mapping[str, tuple[QuantSpec, ...]]
     int32_bias: bool
     prelu: Literal["keep", "max", "depthwise"]
+    fuses: frozenset[str] = frozenset({"relu", "clip"})
+    quantize_unfused: bool = False
+
+    def weights(self, instruction_set: str) -> tuple[QuantSpec, ...]:
+        """Legal weight specs on an instruction set, best first."""
+        return tuple(spec for spec in self.weight if spec.bits < 8 or instruction_set not in SATURATING)
 
 
-S7_PER_CHANNEL = QuantSpec(bits=7, axis=0, narrow=True)
 _ANY_CPU_U8 = {isa: (U8_AFFINE,) for isa in ("x86-vnni", "x86", "arm64")}
+_S8_S7 = (S8_PER_CHANNEL, S7_PER_CHANNEL)
+_ELTWISE = frozenset(
+    {
+        "relu",
+        "clip",
+        "prelu",
+        "leaky_relu",
+        "silu",
+        "hardswish",
+        "hardsigmoid",
+        "sigmoid",
+        "tanh",
+        "elu",
+        "gelu",
+        "mish",
+    }
+)
 
-# Vendor pages: onnxruntime.ai "Quantize ONNX models"; docs.openvino.ai "Low precision transformations";
-# docs.nvidia.com TensorRT "Working with quantized types"; coremltools guide "Quantization overview".
+# Vendor pages: onnxruntime.ai "Quantize ONNX models"; docs.openvino.ai "Low precision transformations" and "Quantized
+# models saturation issue"; docs.nvidia.com TensorRT "Working with quantized types"; coremltools guide "Quantization".
 FAMILIES: dict[str, QuantRules] = {
-    # On x86 without VNNI, u8 x s8 products saturate in 16 bits, so weights keep 7 bits there.
-    "ort": QuantRules((S8_PER_CHANNEL, S7_PER_CHANNEL), _ANY_CPU_U8, True, "depthwise"),
-    "openvino": QuantRules((S8_PER_CHANNEL,), _ANY_CPU_U8, True, "max"),
-    "tensorrt": QuantRules((S8_PER_CHANNEL,), {"cuda": (S8_SYMMETRIC,)}, False, "keep"),
-    "coreml": QuantRules((S8_PER_CHANNEL,), {"apple": (U8_AFFINE, S8_SYMMETRIC)}, False, "keep"),
+    "ort": QuantRules(_S8_S7, _ANY_CPU_U8, True, "depthwise", quantize_unfused=True),
+    "openvino": QuantRules(_S8_S7, _ANY_CPU_U8, True, "max", _ELTWISE),
+    "tensorrt": QuantRules((S8_PER_CHANNEL,), {"cuda": (S8_SYMMETRIC,)}, False, "keep", _ELTWISE),
+    "coreml": QuantRules((S8_PER_CHANNEL,), {"apple": (U8_AFFINE, S8_SYMMETRIC)}, False, "keep", _ELTWISE),
 }
 
 
@@ -87,3 +118,51 @@ def target(name: str) -> Target:
     if name not in TARGETS:
         raise UsageError(f"target {name!r}", "no such target", f"choose from: {', '.join(TARGETS)}")
     return TARGETS[name]
+
+
+def rules_of(family: str) -> QuantRules:
+    """The rules of a family. Raises: UsageError listing the families there are."""
+    if family not in FAMILIES:
+        raise UsageError(f"a quantization plan for {family!r}", "no such family", f"choose from: {', '.join(FAMILIES)}")
+    return FAMILIES[family]
+
+
+def check_plan(plan: QuantPlan) -> None:
+    """Raise UsageError naming the first edge that breaks a rule of the plan's family, and the rule."""
+    for edge in plan.edges:
+        check_edge(plan, edge)
+
+
+def check_edge(plan: QuantPlan, edge: str) -> None:
+    """Raise UsageError unless one edge of the plan keeps the rules of its family on its instruction set."""
+    how, asked = plan.edges[edge], f"quantize {edge} for {plan.family} on {plan.instruction_set}"
+    rules = rules_of(plan.family)
+    if isinstance(how, EdgeQuant):
+        is_weight = edge.endswith(":weight")
+        legal = rules.weights(plan.instruction_set) if is_weight else rules.activation.get(plan.instruction_set, ())
+        _check_spec(asked, "weights" if is_weight else "activations", how, legal)
+        return
+    if isinstance(how, BiasOf) and not rules.int32_bias:
+        raise UsageError(asked, f"rule: {plan.family} takes no int32 bias", "leave the bias in float")
+    needs = [how.edge] if isinstance(how, SameAs) else [how.input, how.weight]
+    absent = [name for name in needs if name not in plan.edges]
+    if absent:
+        raise UsageError(asked, f"it takes its numbers from {absent[0]}, which has none", "derive the plan again")
+
+
+def _check_spec(asked: str, kind: str, quant: EdgeQuant, legal: tuple[QuantSpec, ...]) -> None:
+    if quant.spec not in legal:
+        rule = f"{kind} must be {' or '.join(map(describe, legal)) or 'left in float: no integer kernels there'}"
+        raise UsageError(
+            asked, f"{describe(quant.spec)}, but rule: {rule}", "derive the plan for this family and device"
+        )
+    if quant.spec.symmetric and np.any(quant.zero_point):
+        raise UsageError(asked, "a zero point that is not 0, but rule: symmetric", "derive the plan again")
+    if not (np.all(np.isfinite(quant.scale)) and np.all(np.asarray(quant.scale) > 0)):
+        raise UsageError(asked, "a scale that is not positive and finite", "derive the plan again")
+
+
+def describe(spec: QuantSpec) -> str:
+    """A spec in words: "u8 affine per tensor"."""
+    kind = "symmetric" if spec.symmetric else "affine"
+    return f"{'s' if spec.signed else 'u'}{spec.bits} {kind} per {'tensor' if spec.axis is None else 'channel'}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, fx
@@ -22,10 +22,12 @@ from edgesmith.graph.operators import (
     argument,
     aten,
     constant,
+    constant_or_none,
     feeds_output,
     groups,
     is_weighted,
     set_constant,
+    source,
 )
 from edgesmith.graph.program import Origin, Program
 
@@ -51,7 +53,7 @@ def exact_forms(program: Program, forms: Mapping[str, str]) -> tuple[dict[str, s
     for path, form in forms.items():
         _check_form(nodes, path, form)
         resolved[path] = form
-        slopes = constant(program.module, argument(nodes[path], 1))
+        slopes = constant(program.module, nodes[path], 1)
         if form in ("max", "depthwise") and bool((slopes > 1).any()) and not _can_flip(nodes[path]):
             resolved[path] = "affine"
             notes.append(
@@ -95,8 +97,8 @@ def _check_form(nodes: Mapping[str, fx.Node], path: str, form: str) -> None:
 
 def _can_flip(node: fx.Node) -> bool:
     """Whether a layer before can take a change of sign and every layer behind a factor a channel."""
-    before = argument(node, 0)
-    if before is None or not is_weighted(before) or len(before.users) != 1 or feeds_output(node):
+    before = source(node)
+    if not is_weighted(before) or len(before.users) != 1 or feeds_output(node):
         return False
     wants = before.meta["val"].dim()
     linear_on_map = any(operator_name(user) == "linear" and wants != 2 for user in node.users)
@@ -105,7 +107,7 @@ def _can_flip(node: fx.Node) -> bool:
 
 def _lower(edit: _Edit, node: fx.Node, form: str) -> None:
     channels = node.meta["val"].shape[1]
-    slopes = constant(edit.module, argument(node, 1)).expand(channels).clone()
+    slopes = constant(edit.module, node, 1).expand(channels).clone()
     if form in ("max", "depthwise") and bool((slopes.abs() > 1).any()) and _can_flip(node):
         slopes = _flip(edit, node, slopes)
     build = {"max": _max, "affine": _affine, "depthwise": _depthwise}[form]
@@ -123,7 +125,7 @@ def _flip(edit: _Edit, node: fx.Node, slopes: Tensor) -> Tensor:
     flipped = slopes.abs() > 1
     sign = torch.where(flipped, -1.0, 1.0).double()
     gain = torch.where(flipped, -slopes, torch.ones_like(slopes))
-    before = node.args[0]
+    before = source(node)
     _scale_outputs(edit.module, before, sign)
     for user in list(node.users):
         _scale_inputs(edit.module, user, gain)
@@ -139,20 +141,20 @@ def _scaled(edit: _Edit, node: fx.Node, factor: Tensor) -> None:
 
 
 def _scale_outputs(module: fx.GraphModule, layer: fx.Node, factor: Tensor) -> None:
-    weight, bias = constant(module, argument(layer, 1)), constant(module, argument(layer, 2))
-    set_constant(module, layer, 1, weight * factor.reshape(-1, *[1] * (weight.dim() - 1)), layer.args[1].target)
+    weight, bias = constant(module, layer, 1), constant_or_none(module, layer, 2)
+    set_constant(module, layer, 1, weight * factor.reshape(-1, *[1] * (weight.dim() - 1)), str(source(layer, 1).target))
     if bias is not None:
-        set_constant(module, layer, 2, bias * factor, layer.args[2].target)
+        set_constant(module, layer, 2, bias * factor, str(source(layer, 2).target))
 
 
 def _scale_inputs(module: fx.GraphModule, layer: fx.Node, factor: Tensor) -> None:
-    weight, count = constant(module, argument(layer, 1)), groups(layer)
+    weight, count = constant(module, layer, 1), groups(layer)
     by_group = weight.reshape(count, weight.shape[0] // count, weight.shape[1], -1)
     scaled = by_group * factor.reshape(count, 1, weight.shape[1], 1)
-    set_constant(module, layer, 1, scaled.reshape(weight.shape), layer.args[1].target)
+    set_constant(module, layer, 1, scaled.reshape(weight.shape), str(source(layer, 1).target))
 
 
-def _new(edit: _Edit, like: fx.Node, name: str, target, *args) -> fx.Node:
+def _new(edit: _Edit, like: fx.Node, name: str, target: Any, *args: Any) -> fx.Node:
     """A node computing a tensor of the shape of `like`, inserted before it, with a path below its path."""
     node = edit.module.graph.call_function(target, args)
     for key in ("val", "nn_module_stack", "stack_trace"):
@@ -172,17 +174,17 @@ def _last(edit: _Edit, node: fx.Node) -> fx.Node:
 def _channelwise(edit: _Edit, node: fx.Node, values: Tensor, name: str) -> fx.Node:
     """A constant that broadcasts over the node's channels (axis 1)."""
     shape = (-1, *[1] * (node.meta["val"].dim() - 2))
-    return add_constant(edit.module, node, values.reshape(shape), f"{node.args[1].target}_{name}")
+    return add_constant(edit.module, node, values.reshape(shape), f"{source(node, 1).target}_{name}")
 
 
 def _max(edit: _Edit, node: fx.Node, slopes: Tensor) -> fx.Node:
-    x = node.args[0]
+    x = source(node)
     scaled = _new(edit, node, "scaled", aten.mul.Tensor, x, _channelwise(edit, node, slopes, "slope"))
     return _last(edit, _new(edit, node, "last", aten.maximum.default, x, scaled))
 
 
 def _affine(edit: _Edit, node: fx.Node, slopes: Tensor) -> fx.Node:
-    x = node.args[0]
+    x = source(node)
     scaled = _new(edit, node, "scaled", aten.mul.Tensor, x, _channelwise(edit, node, slopes, "slope"))
     relu = _new(edit, node, "relu", aten.relu.default, x)
     rest = _new(edit, node, "rest", aten.mul.Tensor, relu, _channelwise(edit, node, 1 - slopes, "rest"))
@@ -190,9 +192,9 @@ def _affine(edit: _Edit, node: fx.Node, slopes: Tensor) -> fx.Node:
 
 
 def _depthwise(edit: _Edit, node: fx.Node, slopes: Tensor) -> fx.Node:
-    x, channels = node.args[0], len(slopes)
+    x, channels = source(node), len(slopes)
     if node.meta["val"].dim() == 4:
-        name = f"{node.args[1].target}_depthwise"
+        name = f"{source(node, 1).target}_depthwise"
         weight = add_constant(edit.module, node, (slopes - 1).reshape(channels, 1, 1, 1), name)
         options = (None, [1, 1], [0, 0], [1, 1], channels)
         scaled = _new(edit, node, "scaled", aten.conv2d.default, x, weight, *options)

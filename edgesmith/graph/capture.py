@@ -19,6 +19,8 @@ from edgesmith.tensors import TensorSpec
 
 __all__ = ["Origin", "Program", "capture", "exported_program", "node_names"]
 
+_Shapes = list[dict[int, Any]]  # one an input: axis -> Dim
+
 
 def capture(
     module: nn.Module,
@@ -32,8 +34,9 @@ def capture(
     example: inputs by name, or in order. dynamic_batch: whether the exported program keeps the batch dynamic.
     Raises: ExportFailed with torch's reason, UsageError for names that do not fit.
     """
-    names = tuple(input_names or (example if isinstance(example, Mapping) else _argument_names(module, len(example))))
-    tensors = tuple(example.values()) if isinstance(example, Mapping) else tuple(example)
+    given = tuple(example) if isinstance(example, Mapping) else _argument_names(module, len(example))
+    names = given if input_names is None else tuple(input_names)
+    tensors: tuple[Tensor, ...] = tuple(example.values() if isinstance(example, Mapping) else example)
     _check_inputs(names, tensors)
     by_name = isinstance(example, Mapping) and set(example) <= set(inspect.signature(module.forward).parameters)
     with _eval_mode(module):
@@ -55,7 +58,7 @@ def exported_program(program: Program) -> ExportedProgram:
     The batch is the example's, or dynamic where the program says so. Raises: ExportFailed.
     """
     example = program.example
-    shapes: list[dict[int, Any]] | None = None
+    shapes: _Shapes | None = None
     if program.dynamic_batch:
         batch = Dim("batch", min=1)
         example, shapes = _two_samples(example), [{0: batch} if spec.dynamic else {} for spec in program.inputs]
@@ -103,10 +106,10 @@ def _dequantized(node: fx.Node) -> fx.Node:
 
 def _export_any(
     module: nn.Module, tensors: tuple[Tensor, ...], keywords: tuple[str, ...] | None, must_be_dynamic: bool
-) -> tuple[ExportedProgram, list[dict[int, Any]]]:
+) -> tuple[ExportedProgram, _Shapes]:
     batch = Dim("batch", min=1)
     size = next((tensor.shape[0] for tensor in tensors if tensor.dim()), None)
-    shapes: list[dict[int, Any]] = [{0: batch} if t.dim() and t.shape[0] == size else {} for t in tensors]
+    shapes: _Shapes = [{0: batch} if t.dim() and t.shape[0] == size else {} for t in tensors]
     try:
         return _export(module, _two_samples(tensors), keywords, shapes), shapes
     except Exception as error:
@@ -206,7 +209,7 @@ def _output_specs(
         values = module(*example)
     if len(names) != len(values):
         raise UsageError(f"capture with outputs {list(names)}", f"the model returns {len(values)}", "name every output")
-    fakes = [node.meta["val"] for node in module.graph.output_node().args[0]]
+    fakes = [node.meta["val"] for node in module.graph.output_node().args[0]]  # type: ignore[union-attr]
     return tuple(
         TensorSpec(name, _shape(value, dynamic and _is_symbolic(fake)), _dtype(value))
         for name, value, fake in zip(names, values, fakes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container
 
 import torch
 from torch import fx, nn
@@ -67,8 +67,8 @@ def unique(name: str, taken: Container[str]) -> str:
 
 def _stack(node: fx.Node) -> tuple[str, str]:
     """Key (a repeated call is marked by "@1") and path of the innermost module that torch.export recorded."""
-    stack: Mapping[str, tuple[str, object]] = node.meta.get("nn_module_stack") or {"": ("", None)}
-    key = next(reversed(stack))
+    stack: dict[str, tuple[str, object]] = node.meta.get("nn_module_stack") or {"": ("", None)}
+    key = list(stack)[-1]
     return key, stack[key][0]
 
 

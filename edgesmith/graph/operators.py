@@ -29,10 +29,10 @@ ACTIVATIONS = {
 }
 # The output holds values of the input and nothing else (zero included, which every grid can hold).
 MOVES_VALUES = {
-    "max_pool1d", "max_pool2d", "max_pool3d", "adaptive_max_pool2d", "flatten", "view", "reshape", "squeeze", "unsqueeze",
-    "permute", "transpose", "t", "slice", "select", "narrow", "contiguous", "clone", "dropout", "cat", "concat", "pad",
-    "constant_pad_nd", "pixel_shuffle", "channel_shuffle", "upsample_nearest2d", "expand", "detach", "alias",
-    "numpy_T", "movedim", "unflatten", "feature_dropout", "repeat",
+    "max_pool1d", "max_pool2d", "max_pool3d", "adaptive_max_pool2d", "flatten", "view", "reshape", "squeeze",
+    "unsqueeze", "permute", "transpose", "t", "slice", "select", "narrow", "contiguous", "clone", "dropout",
+    "feature_dropout", "cat", "concat", "pad", "constant_pad_nd", "pixel_shuffle", "channel_shuffle",
+    "upsample_nearest2d", "expand", "detach", "alias", "numpy_T", "movedim", "unflatten", "repeat",
 }  # fmt: skip
 
 
@@ -40,8 +40,7 @@ def is_weighted(node: fx.Node) -> bool:
     """Whether the node is a convolution or linear layer with a constant weight."""
     if node.op != "call_function" or operator_name(node) not in CONVOLUTIONS | {"linear"}:
         return False
-    weight = node.args[1]
-    return isinstance(weight, fx.Node) and weight.op == "get_attr"
+    return source(node, 1).op == "get_attr"
 
 
 def is_convolution(node: fx.Node) -> bool:
@@ -59,24 +58,22 @@ def activation(node: fx.Node) -> str | None:
 
 
 def is_add(node: fx.Node) -> bool:
-    """Whether the node adds two computed float tensors of one shape, unscaled."""
-    if node.op != "call_function" or operator_name(node) != "add" or len(node.args) < 2:
+    """Whether the node adds two computed float tensors, unscaled."""
+    if node.op != "call_function" or operator_name(node) != "add" or node.kwargs.get("alpha", 1) != 1:
         return False
-    operands = [arg for arg in node.args[:2] if isinstance(arg, fx.Node) and arg.op != "get_attr"]
-    floats = [
-        arg for arg in operands if isinstance(arg.meta.get("val"), Tensor) and arg.meta["val"].is_floating_point()
-    ]
-    return len(floats) == 2 and node.kwargs.get("alpha", 1) == 1
+    operands = [argument(node, index) for index in (0, 1)]
+    return all(arg is not None and arg.op != "get_attr" and is_float(arg) for arg in operands)
+
+
+def is_float(node: fx.Node) -> bool:
+    """Whether the node's value is one tensor of floating-point numbers."""
+    value = node.meta.get("val")
+    return isinstance(value, Tensor) and value.is_floating_point()
 
 
 def float_inputs(node: fx.Node) -> list[fx.Node]:
     """The computed float tensors a node reads, once each, in order; constants are left out."""
-    found = []
-    for arg in node.all_input_nodes:
-        value = arg.meta.get("val")
-        if arg.op != "get_attr" and isinstance(value, Tensor) and value.is_floating_point():
-            found.append(arg)
-    return found
+    return [arg for arg in node.all_input_nodes if arg.op != "get_attr" and is_float(arg)]
 
 
 def feeds_output(node: fx.Node) -> bool:
@@ -90,16 +87,28 @@ def argument(node: fx.Node, index: int) -> fx.Node | None:
     return found if isinstance(found, fx.Node) else None
 
 
-def constant(module: fx.GraphModule, node: fx.Node | None) -> Tensor | None:
-    """The value of a get_attr node, in float64 so that rewrites round once."""
-    if node is None:
-        return None
+def source(node: fx.Node, index: int = 0) -> fx.Node:
+    """The node at one position of another's arguments. Raises: TypeError where there is none."""
+    found = argument(node, index)
+    if found is None:
+        raise TypeError(f"argument {index} of {node.name} is not a node")
+    return found
+
+
+def constant(module: fx.GraphModule, node: fx.Node, index: int) -> Tensor:
+    """A constant that `node` reads at one position, in float64 so that rewrites round once."""
     value: object = module
+    node = source(node, index)
     for part in str(node.target).split("."):
         value = getattr(value, part)
     if not isinstance(value, Tensor):
         raise TypeError(f"{node.target} is not a tensor")
     return value.detach().double()
+
+
+def constant_or_none(module: fx.GraphModule, node: fx.Node, index: int) -> Tensor | None:
+    """As `constant`, None where the argument is absent (a layer without bias)."""
+    return None if argument(node, index) is None else constant(module, node, index)
 
 
 def set_constant(module: fx.GraphModule, user: fx.Node, index: int, value: Tensor, name: str) -> None:

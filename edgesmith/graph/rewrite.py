@@ -6,7 +6,7 @@ from torch import fx
 
 from edgesmith.graph.activations import lower_activations
 from edgesmith.graph.naming import operator_name
-from edgesmith.graph.operators import argument, constant, is_weighted, set_constant
+from edgesmith.graph.operators import constant, constant_or_none, is_weighted, set_constant, source
 from edgesmith.graph.program import Origin, Program
 
 __all__ = ["fold_batchnorm", "lower_activations"]
@@ -28,7 +28,7 @@ def fold_batchnorm(program: Program) -> Program:
         if layer is not None:
             _fold(module, layer, norm)
             _hand_over(layer, norm, paths, origins)
-            norm.replace_all_uses_with(argument(norm, 0))
+            norm.replace_all_uses_with(source(norm))
             module.graph.erase_node(norm)
     return program.rewritten(module, paths, origins)
 
@@ -37,42 +37,36 @@ def _foldable(norm: fx.Node) -> fx.Node | None:
     """The layer that a batch norm can be folded into: its producer, also through (N, C, 1, 1) -> (N, C)."""
     if norm.op != "call_function" or operator_name(norm) != "batch_norm" or norm.args[5]:
         return None
-    source = argument(norm, 0)
-    while source is not None and len(source.users) == 1:
-        if is_weighted(source):
-            return source
-        before = argument(source, 0)
-        if operator_name(source) not in _RESHAPES or before is None:
+    node = source(norm)
+    while len(node.users) == 1:
+        if is_weighted(node):
+            return node
+        if operator_name(node) not in _RESHAPES:
             return None
-        old, new = before.meta["val"].shape, source.meta["val"].shape
+        old, new = source(node).meta["val"].shape, node.meta["val"].shape
         if list(old[1:2]) != list(new[1:2]) or any(size != 1 for size in (*old[2:], *new[2:])):
             return None
-        source = before
+        node = source(node)
     return None
 
 
 def _fold(module: fx.GraphModule, layer: fx.Node, norm: fx.Node) -> None:
-    weight, bias = constant(module, argument(layer, 1)), constant(module, argument(layer, 2))
-    gamma, beta, mean, var = (constant(module, argument(norm, index)) for index in (1, 2, 3, 4))
-    if weight is None or mean is None or var is None:
-        raise TypeError(f"batch norm {norm.name} has no running statistics")
+    weight, bias = constant(module, layer, 1), constant_or_none(module, layer, 2)
+    gamma, beta = constant_or_none(module, norm, 1), constant_or_none(module, norm, 2)
+    mean, var = constant(module, norm, 3), constant(module, norm, 4)
     scale = (var + float(norm.args[7])).rsqrt()  # type: ignore[arg-type]
     scale = scale if gamma is None else scale * gamma
     shift = -mean * scale if bias is None else (bias - mean) * scale
     shift = shift if beta is None else shift + beta
-    name = str(layer.args[1].target)  # type: ignore[union-attr]
+    name = str(source(layer, 1).target)
     set_constant(module, layer, 1, weight * scale.reshape(-1, *[1] * (weight.dim() - 1)), name)
     set_constant(module, layer, 2, shift, name.removesuffix("weight") + "bias")
 
 
 def _hand_over(layer: fx.Node, norm: fx.Node, paths: dict[str, str], origins: dict[str, Origin]) -> None:
     """The layer's value is now the batch norm's, and so is that of a reshape in between."""
-    value = Origin(paths.pop(norm.name))
-    node = argument(norm, 0)
-    if node is layer:
-        origins[layer.name] = value
-        return
-    origins[layer.name] = Origin(None)
-    while node is not None and node is not layer:
+    value, node = Origin(paths.pop(norm.name)), source(norm)
+    origins[layer.name] = value if node is layer else Origin(None)
+    while node is not layer:
         origins[node.name] = value
-        node = argument(node, 0)
+        node = source(node)

@@ -1,0 +1,106 @@
+"""Calibration: one pass over the folded original program, per-channel ranges of every float value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, fx
+
+from edgesmith.errors import UsageError
+from edgesmith.graph.operators import constant, is_weighted
+from edgesmith.graph.program import Program
+from edgesmith.graph.rewrite import fold_batchnorm
+from edgesmith.quant import EdgeRange, RangeRecord
+
+Batch = tuple[Tensor, ...]
+
+
+def observe(program: Program, batches: Iterable[Batch], data_digest: str = "") -> RangeRecord:
+    """Ranges of all values and weights from one pass over `batches`.
+
+    Batches are tuples of tensors in the order of program.inputs; memory grows with channels, not with samples.
+    Raises: UsageError for no samples, a shape that does not fit, or a layer whose values are not finite.
+    """
+    folded = fold_batchnorm(program)
+    watcher = _Watcher(folded)
+    samples = 0
+    with torch.no_grad():
+        for batch in batches:
+            samples += len(batch[0]) if batch else 0
+            for piece in _fitting(folded, batch):
+                watcher.run(*piece)
+    if samples == 0:
+        raise UsageError("calibrate", "no samples", "give at least one, better a few hundred")
+    return RangeRecord({**watcher.record(), **weight_ranges(folded)}, samples, data_digest)
+
+
+def weight_ranges(program: Program) -> dict[str, EdgeRange]:
+    """Ranges of every weight per output channel (axis 0)."""
+    found = {}
+    for path, node in program.nodes.items():
+        if is_weighted(node):
+            rows = constant(program.module, node, 1).flatten(1)
+            found[f"{path}:weight"] = EdgeRange(rows.amin(1).float().numpy(), rows.amax(1).float().numpy())
+    return found
+
+
+class _Watcher(fx.Interpreter):
+    """Runs the graph node by node; values die as soon as they are used up."""
+
+    def __init__(self, program: Program) -> None:
+        super().__init__(program.module)
+        self.edges = {node.name: edge for edge, node in program.edges()}
+        self.ranges: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def run_node(self, n: fx.Node) -> object:
+        value = super().run_node(n)
+        if n.name in self.edges:
+            self._see(self.edges[n.name], value)
+        return value
+
+    def _see(self, edge: str, value: Tensor) -> None:
+        low, high = _extremes(value)
+        if not bool(torch.isfinite(low).all() and torch.isfinite(high).all()):
+            raise UsageError(
+                f"calibrate {edge.removesuffix(':out')}",
+                "its values are not finite",
+                "look for NaN in the weights or the calibration data",
+            )
+        if edge in self.ranges:
+            old = self.ranges[edge]
+            low, high = torch.minimum(low, old[0]), torch.maximum(high, old[1])
+        self.ranges[edge] = low, high
+
+    def record(self) -> dict[str, EdgeRange]:
+        return {edge: EdgeRange(_numpy(low), _numpy(high)) for edge, (low, high) in self.ranges.items()}
+
+
+def _extremes(value: Tensor) -> tuple[Tensor, Tensor]:
+    """Smallest and largest value of each channel. Shape: (N, C, ...) -> (C,); fewer axes -> (1,)."""
+    if value.dim() < 2:
+        return value.min().reshape(1), value.max().reshape(1)
+    others = [axis for axis in range(value.dim()) if axis != 1]
+    return value.amin(others), value.amax(others)
+
+
+def _numpy(tensor: Tensor) -> np.ndarray:
+    return tensor.float().numpy().copy()
+
+
+def _fitting(program: Program, batch: Batch) -> Iterator[Batch]:
+    """The batch itself, or cut into pieces of the size that a program with a static batch wants."""
+    if len(batch) != len(program.inputs):
+        found = f"a batch of {len(batch)} tensors"
+        raise UsageError(f"calibrate with {len(program.inputs)} inputs", found, "give every input a tensor")
+    for spec, tensor in zip(program.inputs, batch):
+        if tuple(tensor.shape[1:]) != tuple(spec.shape[1:]):
+            raise UsageError(f"calibrate input {spec.name!r} {spec.shape}", f"got {tuple(tensor.shape)}", "resize it")
+    if program.batch_is_symbolic:
+        yield batch
+        return
+    size = len(program.example[0])
+    if len(batch[0]) % size:
+        raise UsageError("calibrate", f"a batch of {len(batch[0])} for a model of batch {size}", "give whole batches")
+    yield from (tuple(part) for part in zip(*(tensor.split(size) for tensor in batch)))

@@ -1,0 +1,95 @@
+"""Which values of a program are quantized for a family, and which of them must share one grid."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from torch import fx
+
+from edgesmith.graph.naming import operator_name
+from edgesmith.graph.operators import MOVES_VALUES, activation, feeds_output, float_inputs, is_add, is_weighted, source
+from edgesmith.graph.program import Program
+from edgesmith.targets import QuantRules
+
+
+@dataclass(frozen=True)
+class Placement:
+    """layers: nodes that compute in integers. tails: the last node of each layer's fused unit, in the same order.
+
+    values: nodes whose value is quantized, in graph order. same: value -> the value (earlier in the graph) whose
+    numbers it shares. movers: value-moving operators between quantized values.
+    """
+
+    layers: tuple[fx.Node, ...]
+    tails: tuple[fx.Node, ...]
+    values: tuple[fx.Node, ...]
+    same: Mapping[fx.Node, fx.Node]
+    movers: tuple[fx.Node, ...]
+
+
+def place(program: Program, rules: QuantRules, rewrites: Mapping[str, str], keep_float: Collection[str]) -> Placement:
+    """Inputs of convolutions, linear layers and adds, and the outputs of these units, are quantized.
+
+    A unit is the layer and the activation that the family fuses into it. What only moves values (pooling, reshape,
+    concat) shares numbers with its inputs. Outputs of the model stay float. keep_float: paths of layers to leave out.
+    """
+    nodes = [node for node in program.module.graph.nodes if node.name in program.paths]
+    floats = set(keep_float) | {path for path, form in rewrites.items() if form == "affine"}
+    layers = [n for n in nodes if (is_weighted(n) or is_add(n)) and program.paths[n.name] not in floats]
+    wanted = {value for layer in layers for value in float_inputs(layer)}
+    units = _lowered_units(program, rewrites) if "prelu" in rules.fuses else {}
+    tails = tuple(_tail(layer, rules, units) for layer in layers)
+    for tail in tails:
+        if not feeds_output(tail) and (rules.quantize_unfused or not _read_by_activation(tail)):
+            wanted.add(tail)
+    same = _shared(nodes, wanted)
+    order = [node for node in program.module.graph.nodes if node in wanted]
+    movers = tuple(node for node in order if operator_name(node) in MOVES_VALUES)
+    return Placement(tuple(layers), tails, tuple(order), same, movers)
+
+
+def _tail(layer: fx.Node, rules: QuantRules, units: Mapping[fx.Node, fx.Node]) -> fx.Node:
+    """The last node of the unit that starts with `layer`."""
+    if layer in units:
+        return units[layer]
+    user = next(iter(layer.users)) if len(layer.users) == 1 else None
+    return user if user is not None and activation(user) in rules.fuses else layer
+
+
+def _lowered_units(program: Program, rewrites: Mapping[str, str]) -> dict[fx.Node, fx.Node]:
+    """Value -> last node of the lowered PReLU that is its only reader."""
+    found = {}
+    for path, form in rewrites.items():
+        if form == "keep":
+            continue
+        last = program.nodes[path]
+        inside = {node for p, node in program.nodes.items() if p.startswith(f"{path}.")} | {last}
+        value = source(last) if source(last) not in inside else source(source(last))
+        if set(value.users) <= inside:
+            found[value] = last
+    return found
+
+
+def _read_by_activation(node: fx.Node) -> bool:
+    return all(activation(user) is not None for user in node.users)
+
+
+def _shared(nodes: list[fx.Node], wanted: set[fx.Node]) -> dict[fx.Node, fx.Node]:
+    """Pull the inputs of value-moving operators into `wanted`, and join each such operator with its inputs."""
+    parent: dict[fx.Node, fx.Node] = {}
+
+    def root(node: fx.Node) -> fx.Node:
+        while node in parent:
+            node = parent[node]
+        return node
+
+    position = {node: index for index, node in enumerate(next(iter(wanted)).graph.nodes)} if wanted else {}
+    for node in reversed(nodes):
+        if node in wanted and operator_name(node) in MOVES_VALUES:
+            for value in float_inputs(node):
+                wanted.add(value)
+                first, second = sorted((root(node), root(value)), key=position.__getitem__)
+                if first is not second:
+                    parent[second] = first
+    return {node: root(node) for node in parent}

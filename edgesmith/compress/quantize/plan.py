@@ -1,0 +1,119 @@
+"""From one calibration record to the plan of a family: rewrites, placement, scales and zero points."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+
+from edgesmith.compress.quantize.placement import Placement, place
+from edgesmith.compress.quantize.ranges import edge_ranges
+from edgesmith.errors import UsageError
+from edgesmith.graph.activations import exact_forms, prelu_paths
+from edgesmith.graph.operators import constant, constant_or_none, is_weighted, source
+from edgesmith.graph.program import Program
+from edgesmith.graph.rewrite import fold_batchnorm, lower_activations
+from edgesmith.quant import BiasOf, EdgeQuant, EdgeRange, QuantPlan, QuantSpec, RangeRecord, SameAs, choose
+from edgesmith.targets import QuantRules, check_plan, rules_of
+
+Edges = dict[str, EdgeQuant | SameAs | BiasOf]
+# An int32 bias is b / (s_x s_w): s_w is kept large enough that it stays below this, with room for the products.
+_BIAS_LIMIT = 2.0**30
+
+
+def derive(
+    program: Program,
+    ranges: RangeRecord,
+    family: str,
+    instruction_set: str,
+    keep_float: Collection[str] = (),
+) -> QuantPlan:
+    """The plan of `family` for a program, from min-max ranges seen on its folded original.
+
+    keep_float: paths of layers that stay in float. The plan is checked against the family's rules.
+    Raises: UsageError naming the edge and the rule where the family has no legal choice.
+    """
+    rules = rules_of(family)
+    activation, weight = _legal_specs(rules, family, instruction_set, program)
+    folded = fold_batchnorm(program)
+    _check_paths(folded, keep_float)
+    rewrites, notes = exact_forms(folded, _wished_forms(folded, rules))
+    lowered = lower_activations(folded, rewrites)
+    placement = place(lowered, rules, rewrites, keep_float)
+    edges = _value_edges(lowered, placement, edge_ranges(lowered, ranges), activation)
+    edges.update(_weight_edges(lowered, placement, edges, weight, rules.int32_bias))
+    plan = QuantPlan(family, edges, _precision(lowered, placement), instruction_set, rewrites, notes)
+    check_plan(plan)
+    return plan
+
+
+def _legal_specs(rules: QuantRules, family: str, instruction_set: str, program: Program) -> tuple[QuantSpec, QuantSpec]:
+    activations, weights = rules.activation.get(instruction_set, ()), rules.weights(instruction_set)
+    if not activations or not weights:
+        edge = f"input:{program.inputs[0].name}"
+        rule = f"{family} has integer kernels on {', '.join(rules.activation)} only"
+        raise UsageError(f"quantize {edge} for {family} on {instruction_set}", f"rule: {rule}", "name one of these")
+    return activations[0], weights[0]
+
+
+def _check_paths(program: Program, paths: Collection[str]) -> None:
+    unknown = sorted(set(paths) - set(program.nodes))
+    if unknown:
+        raise UsageError(f"keep {unknown[0]} in float", "the program has no such layer", "use the paths of its layers")
+
+
+def _wished_forms(program: Program, rules: QuantRules) -> dict[str, str]:
+    """The family's form for every PReLU; behind a linear layer there is no 1x1 convolution to use."""
+    forms: dict[str, str] = {}
+    for path in prelu_paths(program):
+        flat = program.nodes[path].meta["val"].dim() != 4
+        forms[path] = "max" if rules.prelu == "depthwise" and flat else rules.prelu
+    return forms
+
+
+def _value_edges(program: Program, placement: Placement, ranges: Mapping[str, EdgeRange], spec: QuantSpec) -> Edges:
+    names = {node: edge for edge, node in program.edges()}
+    bounds = {node: ranges[names[node]].bounds for node in placement.values}
+    for node, first in placement.same.items():
+        low, high = zip(bounds[node], bounds[first])
+        bounds[first] = min(low), max(high)
+    return {
+        names[node]: SameAs(names[placement.same[node]]) if node in placement.same else choose(spec, *bounds[node])
+        for node in placement.values
+    }
+
+
+def _weight_edges(program: Program, placement: Placement, values: Edges, spec: QuantSpec, int32_bias: bool) -> Edges:
+    names, edges = {node: edge for edge, node in program.edges()}, Edges()
+    for node in filter(is_weighted, placement.layers):
+        path, source_edge = program.paths[node.name], names[source(node)]
+        rows = constant(program.module, node, 1).flatten(1).numpy()
+        bias = constant_or_none(program.module, node, 2)
+        quant = choose(spec, rows.min(1), rows.max(1))
+        if bias is not None:
+            quant = _room_for_bias(quant, bias.numpy(), _scale_of(values, source_edge))
+        edges[f"{path}:weight"] = quant
+        if bias is not None and int32_bias:
+            edges[f"{path}:bias"] = BiasOf(source_edge, f"{path}:weight")
+    return edges
+
+
+def _scale_of(edges: Edges, edge: str) -> float:
+    found = edges[edge]
+    while isinstance(found, SameAs):
+        found = edges[found.edge]
+    if isinstance(found, BiasOf):
+        raise TypeError(f"{edge} is a bias")
+    return float(found.scale)
+
+
+def _room_for_bias(quant: EdgeQuant, bias: np.ndarray, input_scale: float) -> EdgeQuant:
+    """Runtimes quantize the bias with s_x s_w: a channel of (nearly) zero weights would overflow 32 bits."""
+    floor = np.abs(bias) / (input_scale * _BIAS_LIMIT)
+    return EdgeQuant(quant.spec, np.maximum(quant.scale, floor).astype(np.float32), quant.zero_point)
+
+
+def _precision(program: Program, placement: Placement) -> dict[str, str]:
+    """int8: layers that compute in integers with what is fused into them, and what moves integers about."""
+    integer = {*placement.layers, *placement.tails, *placement.movers}
+    return {path: "int8" if node in integer else "fp32" for path, node in program.nodes.items()}
