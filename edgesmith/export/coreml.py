@@ -12,6 +12,7 @@ import json
 import logging
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,15 +60,16 @@ def export(program: Program, plan: QuantPlan | None, target: Target, out: Path) 
     """Write model.mlpackage. Raises: ExportFailed naming the operator and the module path."""
     lowered = prepared(program, plan, target)
     exported = decomposed(lowered)
-    for node in exported.graph.nodes:
-        node.meta["debug_handle"] = node.name
+    for handle, node in enumerate(exported.graph.nodes):
+        node.meta["debug_handle"] = handle
     model = _converted(lowered, exported, target)
     package = out / f"model{target.suffix}"
     with _hushed():
         model.save(str(package))
-    tensors = _tensors(package)
+    tensors = _tensors(package, [node.name for node in exported.graph.nodes])
     _make_repeatable(package)
-    return record(program, plan, target, out, _layers(lowered, exported, tensors))
+    made = record(program, plan, target, out, _layers(lowered, exported, tensors))
+    return replace(made, inputs=_as_stored(program.inputs), outputs=_as_stored(program.outputs))
 
 
 def _converted(program: Program, exported: ExportedProgram, target: Target) -> Any:
@@ -100,11 +102,17 @@ def _dtype(spec: TensorSpec) -> type:
     return np.int32 if np.dtype(spec.dtype).kind in "iu" else np.float32
 
 
-def _tensors(package: Path) -> dict[str, str]:
+def _as_stored(specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
+    """Core ML has no 64-bit tensors."""
+    return tuple(replace(spec, dtype=np.dtype(_dtype(spec)).name) for spec in specs)
+
+
+def _tensors(package: Path, nodes: list[str]) -> dict[str, str]:
     """Node of the exported program -> the last tensor that Core ML's operations for it write."""
     table = json.loads((package / _HANDLES).read_text())["mapping"]
     found: dict[str, str] = {}
-    for node, operations in table.items():
+    for handle, operations in table.items():
+        node = nodes[int(handle)] if handle.isdigit() else ""
         written = [path[-1]["Output"] for path in operations if path[-1].get("Operator") not in ("const", "cast")]
         # An operation fused with its neighbour bears the neighbour's name, and its value is another one.
         own = [tensor for tensor in written if tensor == node or tensor.startswith(f"{node}_")]

@@ -17,7 +17,6 @@ from torch.export import ExportedProgram
 from edgesmith.artifact import Exported
 from edgesmith.errors import ExportFailed, UsageError
 from edgesmith.graph.capture import Program, exported_program, node_names
-from edgesmith.graph.naming import raw_path
 from edgesmith.graph.qdq import apply_plan
 from edgesmith.graph.rewrite import fold_batchnorm, lower_activations
 from edgesmith.quant import QuantPlan
@@ -61,7 +60,8 @@ def prepared(program: Program, plan: QuantPlan | None, target: Target) -> Progra
 
 def decomposed(program: Program) -> ExportedProgram:
     """The exported program in the inference dialect: what coremltools takes, and what keeps names the same for all."""
-    return exported_program(program).run_decompositions({})
+    with quiet():
+        return exported_program(program).run_decompositions({})
 
 
 def user_outputs(exported: ExportedProgram, program: Program) -> dict[str, str]:
@@ -126,8 +126,11 @@ def operator_of(node: fx.Node) -> str:
 
 def module_path(node: fx.Node, program: Program, exported: ExportedProgram) -> str:
     """The user's module path of a node of the exported program, "" for the model itself."""
-    paths = {name: path for path, name in node_names(program, exported).items()}
-    return paths.get(node.name) or raw_path(node)
+    stack = node.meta.get("nn_module_stack") or {}
+    module = next((path for path, _ in reversed(stack.values())), "")
+    named = next((path for path, name in node_names(program, exported).items() if name == node.name), "")
+    # A folded batch norm hands its path on to the convolution; the module it was written in says more.
+    return named if named.startswith(module) else module
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from edgesmith.graph.capture import Program
 from edgesmith.quant import QuantPlan
 from edgesmith.targets import Target
 
+_NUMBERED = re.compile(r"[A-Za-z]\w*_\d+")
 _NOT_CONVERTED = re.compile(r"No conversion rule found for operations: ([\w.]+)")
 _BF16_NOTE = "the file is float32; bf16 is a hint the runtime is given when it opens the file"
 
@@ -26,6 +27,7 @@ def export(program: Program, plan: QuantPlan | None, target: Target, out: Path) 
     lowered = prepared(program, plan, target)
     exported = decomposed(lowered)
     model = _converted(to_onnx(lowered, exported, target), target)
+    _name_by_position(model)
     # By default OpenVINO stores weights as fp16.
     openvino.save_model(model, out / f"model{target.suffix}", compress_to_fp16=False)
     names = layer_names(lowered, exported, _tensor_names(model))
@@ -48,6 +50,14 @@ def _failure(error: Exception, model: onnx.ModelProto, target: Target) -> Export
         if node.op_type == kind:
             return unsupported(asked, f"ONNX {kind}", module_scope(node), "OpenVINO has no conversion rule for it")
     return ExportFailed(asked, f"OpenVINO's converter stopped ({reason})", "drop this target, or change the model")
+
+
+def _name_by_position(model: openvino.Model) -> None:
+    """Constants made by OpenVINO are numbered by a counter of the whole process; number them within the model."""
+    for index, operation in enumerate(model.get_ordered_ops()):
+        unnamed = not any(port.get_names() for port in operation.outputs())
+        if unnamed and _NUMBERED.fullmatch(operation.get_friendly_name()):
+            operation.set_friendly_name(f"{operation.get_type_name()}.{index}")
 
 
 def _tensor_names(model: openvino.Model) -> set[str]:

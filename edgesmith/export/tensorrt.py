@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+import torch
 
 from edgesmith import records
 from edgesmith.artifact import Exported
@@ -38,10 +39,10 @@ def export_rtx(program: Program, plan: QuantPlan | None, target: Target, out: Pa
 def _export(vendor: str, program: Program, plan: QuantPlan | None, target: Target, out: Path) -> Exported:
     trt = _vendor(vendor, target)
     lowered = prepared(program, plan, target)
+    if target.precision == "fp16":
+        lowered = _half(lowered)
     exported = decomposed(lowered)
     model = to_onnx(lowered, exported, target)
-    if target.precision == "fp16":
-        model = _half(model)
     engine = _built(trt, model, lowered, target)
     records.write_bytes(out / f"model{target.suffix}", engine)
     # An engine shows its inputs and outputs only, so no other layer can be read from it.
@@ -115,8 +116,19 @@ def _listener(trt: Any) -> Any:
     return Listener()
 
 
-def _half(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same model computing in fp16, with float32 inputs and outputs."""
-    half = onnx.ModelProto()
-    half.CopyFrom(model)
-    return half
+def _half(program: Program) -> Program:
+    """The same program computing in fp16, with float32 inputs and outputs: RTX takes the types of the file."""
+    module, paths, origins = program.copy()
+    module.half()
+    for node in module.graph.find_nodes(op="placeholder"):
+        if node.meta["val"].is_floating_point():
+            with module.graph.inserting_after(node):
+                half = module.graph.call_function(torch.ops.aten.to.dtype, (node, torch.float16))
+            node.replace_all_uses_with(half, delete_user_cb=lambda user, half=half: user is not half)
+    output = module.graph.output_node()
+    results = []
+    for node in output.args[0]:  # type: ignore[union-attr]
+        with module.graph.inserting_before(output):
+            results.append(module.graph.call_function(torch.ops.aten.to.dtype, (node, torch.float32)))
+    output.args = (tuple(results),)
+    return program.rewritten(module, paths, origins)

@@ -9,7 +9,7 @@ import torch
 
 from edgesmith import records
 from edgesmith.artifact import Exported
-from edgesmith.export.exporter import record
+from edgesmith.export.exporter import quiet, record
 from edgesmith.graph.capture import Program, exported_program, node_names
 from edgesmith.quant import QuantPlan
 from edgesmith.targets import Target
@@ -17,10 +17,13 @@ from edgesmith.targets import Target
 
 def export(program: Program, plan: QuantPlan | None, target: Target, out: Path) -> Exported:
     """Write model.pt2: the captured program with its batch norms, unchanged."""
-    exported = exported_program(program)
+    with quiet():
+        exported = exported_program(program)
+    names = node_names(program, exported)
     for node in exported.graph.nodes:
         node.meta.pop("stack_trace", None)  # file names of the machine that exported
+        node.meta.pop("from_node", None)  # addresses in the memory of this process
     buffer = io.BytesIO()
     torch.export.save(exported, buffer)
     records.write_bytes(out / f"model{target.suffix}", buffer.getvalue())
-    return record(program, plan, target, out, node_names(program, exported))
+    return record(program, plan, target, out, names)
