@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from edgesmith.artifact import Exported, save_exported
 from edgesmith.runtimes import null
@@ -103,8 +101,6 @@ def _torch(folder: Path) -> Sample:
 
     from tests.models import tiny
 
-    if importlib.util.find_spec("edgesmith.graph.trust") is None:
-        pytest.skip("edgesmith.graph.trust is not there yet")
     batch = torch.export.Dim("batch")
     example = (torch.zeros(2, 3, 8, 8), torch.zeros(2, 4))
     program = torch.export.export(tiny("two"), example, dynamic_shapes=({0: batch}, {0: batch}))

@@ -5,12 +5,10 @@ import pytest
 import torch
 
 from edgesmith.runtimes.session import RunOptions
+from edgesmith.runtimes.torch import TorchRuntime
 from edgesmith.tensors import random_feed
 from tests.models import tiny
 from tests.runtimes.samples import make
-
-pytest.importorskip("edgesmith.graph.trust")
-TorchRuntime = pytest.importorskip("edgesmith.runtimes.torch").TorchRuntime
 
 
 @pytest.fixture(scope="module")
