@@ -55,7 +55,7 @@ def warm_up(run: Callable[[Arrays], object], feeds: Sequence[Arrays], at_least: 
     return samples, is_steady(samples)
 
 
-def sentinel_ms(repeats: int = 9) -> float:
+def sentinel_ms(repeats: int = 40) -> float:
     """Milliseconds of a fixed loop of integer arithmetic: slower later than before means a throttled machine.
 
     The fastest of the repeats, since this asks for the clock and not for the load; the load is what the
@@ -67,6 +67,6 @@ def sentinel_ms(repeats: int = 9) -> float:
 def _kernel_ms() -> float:
     begin = time.perf_counter_ns()
     state = 1
-    for _ in range(100_000):
+    for _ in range(50_000):
         state = (state * 1_103_515_245 + 12_345) & 0x7FFFFFFF
     return (time.perf_counter_ns() - begin) / 1e6

@@ -89,12 +89,10 @@ class OrtRuntime:
 
     @staticmethod
     def companions(file: Path) -> tuple[Path, ...]:
-        """The files with external weights: as the graph names them, or by custom where onnx is not installed."""
+        """External weights as the graph names them, or by their usual names where onnx is not installed."""
         if not is_installed("onnx"):
             return tuple(sorted(p for p in file.parent.glob(f"{file.name}?*") if p.is_file()))
-        import onnx
-
-        graph = onnx.load(str(file), load_external_data=False).graph
+        graph = _read(file, weights=False).graph
         places = {e.value for tensor in graph.initializer for e in tensor.external_data if e.key == "location"}
         found = [(file.parent / place).resolve() for place in sorted(places)]
         for path in found:
@@ -119,10 +117,19 @@ def _open(model: str | bytes, options: RunOptions) -> Any:
         raise refused(f"load {name} with onnxruntime", error) from error
 
 
+def _read(file: Path, weights: bool) -> Any:
+    import onnx
+
+    try:
+        return onnx.load(str(file), load_external_data=weights)
+    except Exception as error:
+        raise refused(f"read {file.name} with onnx", error) from error
+
+
 def _add_outputs(file: Path, taps: tuple[str, ...]) -> bytes:
     import onnx
 
-    model = onnx.load(str(file))
+    model = _read(file, weights=True)
     known = {name for node in model.graph.node for name in node.output} | {v.name for v in model.graph.input}
     missing = [name for name in taps if name not in known]
     if missing:

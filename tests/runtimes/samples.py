@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from edgesmith.artifact import Exported, save_exported
 from edgesmith.runtimes import null
@@ -103,8 +101,6 @@ def _torch(folder: Path) -> Sample:
 
     from tests.models import tiny
 
-    if importlib.util.find_spec("edgesmith.graph.trust") is None:
-        pytest.skip("edgesmith.graph.trust is not there yet")
     batch = torch.export.Dim("batch")
     example = (torch.zeros(2, 3, 8, 8), torch.zeros(2, 4))
     program = torch.export.export(tiny("two"), example, dynamic_shapes=({0: batch}, {0: batch}))
@@ -134,3 +130,33 @@ def _coreml(folder: Path) -> Sample:
     package.save(str(folder / "model.mlpackage"))
     inputs, outputs = (TensorSpec("image", (1, 3, 8, 8)),), (TensorSpec("score", (1, 5)),)
     return _sealed(folder, "coreml", "model.mlpackage", inputs, outputs)
+
+
+def qdq_file(path: Path) -> Path:
+    """The convolution of `conv_file` between quantize and dequantize operators, u8 activations, s8 weights."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    weight = np.random.default_rng(0).integers(-127, 128, (64, 3, 3, 3)).astype(np.int8)
+    constants = {
+        "w": weight,
+        "s": np.float32(0.02),
+        "z": np.uint8(128),
+        "ws": np.full(64, 0.01, np.float32),
+        "wz": np.zeros(64, np.int8),
+        "ys": np.float32(0.2),
+    }
+    nodes = [
+        helper.make_node("QuantizeLinear", ["image", "s", "z"], ["xq"]),
+        helper.make_node("DequantizeLinear", ["xq", "s", "z"], ["xd"]),
+        helper.make_node("DequantizeLinear", ["w", "ws", "wz"], ["wd"], axis=0),
+        helper.make_node("Conv", ["xd", "wd"], ["c"]),
+        helper.make_node("QuantizeLinear", ["c", "ys", "z"], ["cq"]),
+        helper.make_node("DequantizeLinear", ["cq", "ys", "z"], ["y"]),
+    ]
+    x = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, 8, 8])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 64, 6, 6])
+    initializers = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "qdq", [x], [y], initializers)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), str(path))
+    return path
