@@ -111,7 +111,7 @@ def build_targets(
         else:
             exported[name] = made
             say(f"{name}: {made.size_bytes / 1e6:.2f} MB")
-    records.save(out / BUNDLE, {"exported": sorted(exported), "absent": absent})
+    records.save(out / BUNDLE, {"exported": list(exported), "absent": absent})
     return Bundle(out, exported, absent)
 
 

@@ -134,7 +134,7 @@ class Run:
             program = capture_source(self.deployed)
             plans = load_plans(self.folder("quantize"))
             bundle = build_targets(program, self.deployed, names, plans, folder, self.say)
-            return {"exported": sorted(bundle.exported), "absent": to_json(bundle.absent)}
+            return {"exported": list(bundle.exported), "absent": to_json(bundle.absent)}
 
         sources = (*_SUPPLIERS, *_GRAPH, "export", "pipeline/produce.py")
         packages = ("torch", "torchao", "onnx", "onnxscript", "openvino", "coremltools", "tensorrt", "tensorrt-rtx")
