@@ -161,7 +161,7 @@ def _runs(evidence: _Evidence) -> Verdict:
 
 
 def _drop(evidence: _Evidence, check: str, metrics: tuple[str, ...], limit: float) -> Verdict:
-    asked = f"drop of {' or '.join(metrics)} <= {limit:g}"
+    asked = f"{check.replace('_', ' ')} <= {limit:g}"
     if problem := _problem(evidence):
         return Verdict(check, evidence.target, "fail", asked, problem)
     for row in evidence.accuracies:
