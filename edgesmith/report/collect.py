@@ -201,7 +201,7 @@ def _headline(state: State, verdicts: Sequence[Verdict], required: Sequence[str]
     }[state]
     if not decisive:
         line = "No required target was judged." if required else "Nothing was required of any target."
-    shown = [f"{v.target}: {v.asked} was asked, {v.found} was found" for v in decisive] if state != "pass" else []
+    shown = [f"{v.target}: asked for {v.asked}, found {v.found}" for v in decisive] if state != "pass" else []
     more = max((v.more for v in decisive if v.more), default=None)
     if more and state == "inconclusive":
         line += f" About {more:,} samples more would."

@@ -36,17 +36,17 @@ def training(steps: Mapping[str, Any]) -> str:
             if key not in NO_CURVES and sum(v is not None for v in values) > 1
         ]
         drawn = [
-            f'<figure><div class="box">{plots.curve(key, curves["x"], values, i)}</div>'
-            f"<figcaption>{escape(key)}</figcaption></figure>"
+            f"<figure><figcaption>{escape(key)}</figcaption>{plots.curve(key, curves['x'], values, i)}</figure>"
             for i, (key, values) in enumerate(plotted[:MOST_CURVES])
         ]
-        parts.append(f'<h3>{escape(name)}</h3><div class="plots">{"".join(drawn)}</div>{_epochs(name, curves)}')
+        parts.append(f'<h3>{escape(name)}</h3><div class="plots three">{"".join(drawn)}</div>{_epochs(name, curves)}')
     return f"<h2>Training</h2>{''.join(parts)}" if parts else ""
 
 
 def _figure(caption: str, plot: str, numbers: str) -> str:
     return (
-        f'<figure><figcaption>{escape(caption)}</figcaption><div class="box">{plot}</div>'
+        f"<figure><figcaption>{escape(caption)}</figcaption>"
+        f'<div class="box" role="region" aria-label="{escape(caption)}" tabindex="0">{plot}</div>'
         f"<details><summary>The numbers behind this plot</summary>{numbers}</details></figure>"
     )
 

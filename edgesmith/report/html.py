@@ -105,9 +105,9 @@ def _target(row: Mapping[str, Any], name_metric: bool) -> list[str]:
         chip(row["state"]) + why,
         shown,
         cell(row["drop"], wording.points),
-        *(cell(row[name], wording.milliseconds) for name in ("p50", "p90", "p99")),
-        cell(row["speedup"], wording.times),
-        cell(row["speedup_float"], wording.times),
+        # One that was never timed says so once, by its verdict; a gap in a timed one says so in its cell.
+        *(cell(row[name] if row["samples"] else None, wording.milliseconds) for name in ("p50", "p90", "p99")),
+        *(cell(row[name] if row["samples"] else None, wording.times) for name in ("speedup", "speedup_float")),
         wording.size(row["size_bytes"]) + small(f"peak {wording.size(peak)}" if peak else ""),
         wording.milliseconds(row["load_ms"]) + small(f"later {wording.milliseconds(later)}" if later else ""),
     ]

@@ -12,7 +12,7 @@ from html import escape
 
 import numpy as np
 
-WIDTH = 480
+WIDTH, NARROW = 480, 320
 LEFT, RIGHT, TOP, BOTTOM = 52, 16, 14, 40
 COLOURS = 8
 TICKS_KEPT = 1200  # samples drawn of one target; more are thinned evenly over the sorted ones
@@ -72,7 +72,7 @@ def scatter(points: Sequence[Point], y_label: str, percent: bool = True) -> str:
     pad = max((y_high - y_low) * 0.12, 1e-4)
     x = _Axis(x_low / 1.3 if log else 0.0, x_high * (1.5 if log else 1.12), LEFT, WIDTH - RIGHT, log)
     y = _Axis(y_low - pad, min(y_high + pad, 1 + pad / 2), height - BOTTOM, TOP)
-    parts = [*_grid(x, y, height, "p50 latency, ms", y_label, percent)]
+    parts = [*_grid(x, y, height, "p50 latency, ms", percent)]
     taken = [_Box(x.at(p.x[0]) - 6, y.at(p.y[0]) - 6, 12, 12) for p in points]
     for point in points:
         parts.append(_mark(point, x, y))
@@ -120,16 +120,16 @@ def _label(name: str, cx: float, cy: float, floor: float, taken: list[_Box]) -> 
     return f'<text class="name" x="{best.left:.1f}" y="{best.top + 11:.1f}">{escape(name)}</text>'
 
 
-def _grid(x: _Axis, y: _Axis, height: int, x_label: str, y_label: str, percent: bool) -> list[str]:
+def _grid(x: _Axis, y: _Axis, height: int, x_label: str, percent: bool, width: int = WIDTH) -> list[str]:
     parts = []
     for tick in y.ticks():
         text = f"{100 * tick:.4g} %" if percent else f"{tick:.5g}"
-        parts.append(f'<path class="grid" d="M{LEFT} {y.at(tick):.1f}H{WIDTH - RIGHT}"/>')
+        parts.append(f'<path class="grid" d="M{LEFT} {y.at(tick):.1f}H{width - RIGHT}"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{y.at(tick) + 4:.1f}" text-anchor="end">{text}</text>')
     for tick in x.ticks():
         parts.append(f'<path class="grid" d="M{x.at(tick):.1f} {TOP}V{height - BOTTOM}"/>')
         parts.append(f'<text x="{x.at(tick):.1f}" y="{height - BOTTOM + 16}" text-anchor="middle">{tick:.4g}</text>')
-    parts.append(f'<text class="axis" x="{WIDTH - RIGHT}" y="{height - 6}" text-anchor="end">{escape(x_label)}</text>')
+    parts.append(f'<text class="axis" x="{width - RIGHT}" y="{height - 6}" text-anchor="end">{escape(x_label)}</text>')
     return parts
 
 
@@ -172,13 +172,13 @@ def _strip(name: str, values: np.ndarray, axis: _Axis, top: float, colour: int) 
 
 def curve(title: str, x: Sequence[float], y: Sequence[float | None], index: int = 0) -> str:
     """One series over the epochs; gaps stay gaps; the last value is written beside its end."""
-    height = 190
+    height = 180
     points = [(a, b) for a, b in zip(x, y) if b is not None]
     values = [b for _, b in points]
     pad = max((max(values) - min(values)) * 0.08, abs(values[-1]) * 1e-3, 1e-9)
-    xs = _Axis(min(x), max(x), LEFT, WIDTH - 62)
+    xs = _Axis(min(x), max(x), LEFT, NARROW - 58)
     ys = _Axis(min(values) - pad, max(values) + pad, height - BOTTOM, TOP)
-    parts = _grid(xs, ys, height, "epoch", title, percent=False)
+    parts = _grid(xs, ys, height, "epoch", percent=False, width=NARROW)
     line, pen = "", "M"
     for a, b in zip(x, y):
         if b is None:
@@ -193,11 +193,11 @@ def curve(title: str, x: Sequence[float], y: Sequence[float | None], index: int 
         f'<text class="name" x="{end_x + 8:.1f}" y="{end_y + 4:.1f}">{values[-1]:.4g}</text>'
     )
     told = f"from {values[0]:.4g} to {values[-1]:.4g} over {len(points)} epochs"
-    return _svg(height, f"{title} over the epochs", told, parts)
+    return _svg(height, f"{title} over the epochs", told, parts, NARROW)
 
 
-def _svg(height: int, title: str, told: str, parts: Sequence[str]) -> str:
+def _svg(height: int, title: str, told: str, parts: Sequence[str], width: int = WIDTH) -> str:
     return (
-        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(f"{title}. {told}")}">'
+        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(f"{title}. {told}")}">'
         f"<title>{escape(title)}</title><desc>{escape(told)}</desc>{''.join(parts)}</svg>"
     )
