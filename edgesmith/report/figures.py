@@ -52,7 +52,8 @@ def _figure(caption: str, plot: str, numbers: str) -> str:
 
 
 def _scatter(rows: Sequence[Mapping[str, Any]]) -> str:
-    usable = [(i, row) for i, row in enumerate(rows) if row["accuracy"] and "value" in row["p50"]]
+    scored = [(i, row) for i, row in enumerate(rows) if row["accuracy"] and row["accuracy"]["value"] is not None]
+    usable = [(i, row) for i, row in scored if row["p50"].get("value") is not None]
     if not usable:
         return ""
     metric = usable[0][1]["accuracy"]["metric"]

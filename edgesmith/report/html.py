@@ -137,7 +137,7 @@ def _accuracies(accuracies: Sequence[Mapping[str, Any]]) -> str:
     for a in accuracies:
         extra = ", ".join(f"{name} {wording.number(value)}" for name, value in a["extra"].items())
         shown = cell(a["estimate"] if a["n"] else {"not_measured": "too few samples or pairs"}, _as_metric(a["metric"]))
-        start = [escape(a["target"]), escape(a["metric"]), shown, cell(a["drop"], wording.points)]
+        start = [escape(a["target"]), escape(wording.metric_name(a["metric"])), shown, cell(a["drop"], wording.points)]
         rows.append([*start, f"{a['n']:,}", f'<span class="soft">{escape(extra)}</span>'])
     head = ("Target", "Metric", "Estimate", "Drop, points", "Samples", "Also")
     return folded("Accuracy", "every metric of every target", table(head, rows, "Accuracy", 2))

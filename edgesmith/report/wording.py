@@ -107,4 +107,6 @@ def question(text: str) -> str:
 
 def metric_name(name: str) -> str:
     """What a column is headed with."""
+    if name.startswith("tar"):
+        return name.replace("tar_all@", "TAR, all pairs, FAR ").replace("tar@", "TAR, FAR ")
     return {"top1": "Top-1", "accuracy": "Verification accuracy"}.get(name, name[:1].upper() + name[1:])

@@ -8,7 +8,7 @@ import pytest
 
 from edgesmith.report import html
 from edgesmith.report.collect import collect
-from edgesmith.results import BenchRecord, Interval, Verdict
+from edgesmith.results import Accuracy, BenchRecord, Interval, Verdict
 from tests.report.sample import DEVICE, accuracy, measured, report
 
 EVIL = "<script>alert('x')</script>\"&$title"
@@ -170,3 +170,11 @@ def test_many_samples_stay_under_a_megabyte():
     rows = tuple(measured(f"t{i}-fp32", 1.0 + i, blocks=40, size=100) for i in range(6))
     page = html.render(report(bench=BenchRecord(DEVICE, rows, "t0-fp32", (1.0, 1.0))))
     assert len(page.encode()) < 1_000_000
+
+
+def test_a_target_whose_outputs_are_nan_has_a_row_and_no_point():
+    broken = Accuracy("ort-int8", "top1", Interval(float("nan"), None, None), None, 500, {"non_finite": 500.0})
+    found = report(accuracies=[accuracy("torch-fp32", 0.97), broken], agreements=[])
+    page = html.render(json.loads(json.dumps(found)))
+    points = re.search(r"Top-1 against p50 latency\. (.*?)\"", page)
+    assert points is not None and "ort-int8" not in points.group(1)

@@ -43,4 +43,5 @@ def test_metrics_and_questions():
     assert wording.metric(0.99913, "cosine") == "0.99913"
     assert wording.metric(0.5, "top1") == "50.0 %"
     assert wording.question("a <= 1, b >= 2") == "a ≤ 1, b ≥ 2"
-    assert wording.metric_name("tar@1e-2") == "Tar@1e-2"
+    assert wording.metric_name("tar_all@1e-4") == "TAR, all pairs, FAR 1e-4"
+    assert wording.metric_name("cosine") == "Cosine"
