@@ -191,10 +191,10 @@ def _reason(own: Sequence[Verdict], timed: Measurement | None) -> str:
 def _headline(state: State, verdicts: Sequence[Verdict], required: Sequence[str]) -> Cell:
     decisive = [v for v in verdicts if v.target in required and v.state == state]
     count = f"{len({v.target for v in decisive})} of {len(required)} required targets"
+    limited = any(v.check != "runs" for v in decisive)
     line = {
-        "pass": f"All {len(required)} required targets hold every limit."
-        if len(required) > 1
-        else f"{''.join(required)} holds every limit.",
+        "pass": f"{len(required)} of {len(required)} required targets "
+        + ("hold every limit." if limited else "run and give finite outputs; no limit was set."),
         "fail": f"{count} break a limit or did not come out.",
         "inconclusive": f"The samples do not decide for {count}.",
         "not_measured": f"There is no evidence for {count}.",

@@ -74,10 +74,8 @@ def scatter(points: Sequence[Point], y_label: str, percent: bool = True) -> str:
     y = _Axis(y_low - pad, min(y_high + pad, 1 + pad / 2), height - BOTTOM, TOP)
     parts = [*_grid(x, y, height, "p50 latency, ms", percent)]
     taken = [_Box(x.at(p.x[0]) - 6, y.at(p.y[0]) - 6, 12, 12) for p in points]
-    for point in points:
-        parts.append(_mark(point, x, y))
-    for point in points:
-        parts.append(_label(point.name, x.at(point.x[0]), y.at(point.y[0]), height - BOTTOM, taken))
+    parts += [_label(p.name, x.at(p.x[0]), y.at(p.y[0]), height - BOTTOM, taken) for p in points]
+    parts += [_mark(point, x, y) for point in points]  # after the names, so that none covers a point
     told = "; ".join(f"{p.name}: {p.x[0]:.3g} ms, {p.y[0]:.4g}" for p in points)
     return _svg(height, f"{y_label} against p50 latency", told, parts)
 
@@ -106,7 +104,7 @@ class _Box:
 
 def _label(name: str, cx: float, cy: float, floor: float, taken: list[_Box]) -> str:
     """A name beside its point, where it covers least; the place it takes is added to `taken`."""
-    width, tall = 6.9 * len(name), 13.0
+    width, tall = 7.3 * len(name), 13.0
     sides = [(9.0, -7.0), (-9 - width, -7.0), (9.0, -20.0), (9.0, 7.0), (-9 - width, -20.0), (-9 - width, 7.0)]
     sides += [(-width / 2, -24.0), (-width / 2, 11.0), (9.0, -34.0), (9.0, 21.0), (-9 - width, 21.0)]
 
@@ -117,6 +115,8 @@ def _label(name: str, cx: float, cy: float, floor: float, taken: list[_Box]) -> 
 
     best = min((_Box(cx + dx, cy + dy, width, tall) for dx, dy in sides), key=cost)
     taken.append(best)
+    if best.left + width <= cx:
+        return f'<text class="name" x="{cx - 9:.1f}" y="{best.top + 11:.1f}" text-anchor="end">{escape(name)}</text>'
     return f'<text class="name" x="{best.left:.1f}" y="{best.top + 11:.1f}">{escape(name)}</text>'
 
 

@@ -76,7 +76,7 @@ def test_every_gap_has_its_reason():
 @pytest.mark.parametrize(
     ("state", "line"),
     [
-        ("pass", "All 2 required targets hold every limit."),
+        ("pass", "2 of 2 required targets hold every limit."),
         ("fail", "1 of 2 required targets break a limit or did not come out."),
         ("inconclusive", "The samples do not decide for 1 of 2 required targets. About 120 samples more would."),
         ("not_measured", "There is no evidence for 1 of 2 required targets."),
@@ -87,6 +87,12 @@ def test_the_verdict_line(state: str, line: str):
     assert verdict["line"] == line
     told = ["ort-int8: asked for accuracy drop <= 0.01, found 0.01 (0.002 to 0.02)"]
     assert verdict["details"] == ([] if state == "pass" else told)
+
+
+def test_a_pass_without_limits_does_not_claim_any():
+    verdicts = [Verdict("runs", name, "pass", "it runs", "outputs of 5 samples") for name in ("ort-fp32", "ort-int8")]
+    line = report(verdicts=verdicts)["verdict"]["line"]
+    assert line == "2 of 2 required targets run and give finite outputs; no limit was set."
 
 
 def test_agreement_stands_in_where_there_are_no_labels():

@@ -5,7 +5,7 @@ from tests.report.sample import DEVICE, measured, report
 
 def test_lines_are_aligned_and_complete():
     found = table.lines(report())
-    assert found[0] == "Pass: All 2 required targets hold every limit."
+    assert found[0] == "Pass: 2 of 2 required targets hold every limit."
     header, rule, *rows = found[2:9]
     assert header.split()[:2] == ["target", "verdict"]
     assert len({len(line) for line in (header, rule, rows[0])}) == 1
