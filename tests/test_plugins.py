@@ -49,6 +49,7 @@ def test_entry_points_add_names(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_is_installed_does_not_import():
-    code = "import sys; from edgesmith.plugins import is_installed as i; print(i('wave'), i('no_x'), 'wave' in sys.modules)"
+    look = "print(p.is_installed('wave'), p.is_installed('no_such'), 'wave' in sys.modules)"
+    code = f"import sys; import edgesmith.plugins as p; {look}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "False", "False"]

@@ -57,7 +57,8 @@ def gate(
     """A verdict for each target and question; required targets come first, the reference is not judged.
 
     failures: target -> why it did not come out (export or runtime error). absences: target -> why it could not be
-    measured here. Every target is asked whether it runs, so that a run without limits still says what did not come out.
+    measured here. Every target is asked whether it runs and gives finite outputs ("runs"), also in a run without
+    limits; one that does not is asked nothing more.
     """
     failures, absences = failures or {}, absences or {}
     reference = reference or (bench.reference if bench else None)
@@ -119,7 +120,10 @@ def decide(interval: Interval, op: Literal["<=", ">="], limit: float, n: int) ->
 
 
 def _judge(limits: Limits, evidence: _Evidence) -> Iterator[Verdict]:
-    yield _runs(evidence)
+    runs = _runs(evidence)
+    yield runs
+    if runs.state != "pass":
+        return  # one reason is enough: the other questions have the same answer
     if limits.accuracy_drop is not None:
         yield _drop(evidence, "accuracy_drop", HEADLINES, limits.accuracy_drop)
     for metric, limit in limits.drops.items():
@@ -164,9 +168,7 @@ def _runs(evidence: _Evidence) -> Verdict:
 
 
 def _drop(evidence: _Evidence, check: str, metrics: tuple[str, ...], limit: float) -> Verdict:
-    asked = f"drop of {' or '.join(metrics)} <= {limit:g}"
-    if problem := _problem(evidence):
-        return Verdict(check, evidence.target, "fail", asked, problem)
+    asked = f"{check.replace('_', ' ')} <= {limit:g}"
     for row in evidence.accuracies:
         if row.metric in metrics and row.drop is not None and row.n:
             state, more = decide(row.drop, "<=", limit, row.n)
@@ -178,9 +180,6 @@ def _agreement(
     evidence: _Evidence, check: str, limit: float, pick: Callable[[Agreement], Interval | None]
 ) -> Iterator[Verdict]:
     asked = f"{check} >= {limit:g}"
-    if problem := _problem(evidence):
-        yield Verdict(check, evidence.target, "fail", asked, problem)
-        return
     picked = [(a, interval) for a in evidence.agreements if (interval := pick(a)) is not None]
     for agreement, interval in picked:
         state, more = decide(interval, ">=", limit, agreement.n)
@@ -192,7 +191,7 @@ def _agreement(
 
 def _cosine(evidence: _Evidence, limit: float) -> Iterator[Verdict]:
     rows = [a for a in evidence.accuracies if a.metric == "cosine"]
-    if evidence.agreements or not rows or _problem(evidence):
+    if evidence.agreements or not rows:
         yield from _agreement(evidence, "cosine", limit, lambda a: a.cosine)
         return
     for row in rows:
@@ -208,8 +207,6 @@ def _latency(
     read: Callable[[Measurement, BenchRecord], Interval | None],
 ) -> Verdict:
     asked = f"{check} {op} {limit:g}"
-    if problem := _problem(evidence):
-        return Verdict(check, evidence.target, "fail", asked, problem)
     timed, bench = evidence.measurement, evidence.bench
     if timed is None or bench is None or timed.latency is None:
         reason = timed.reason if timed else ""

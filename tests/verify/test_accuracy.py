@@ -3,10 +3,11 @@ import math
 import numpy as np
 import pytest
 
+from edgesmith import intervals, metrics
 from edgesmith.errors import UsageError
 from edgesmith.results import Accuracy
 from edgesmith.tensors import Arrays
-from edgesmith.verify.accuracy import judge
+from edgesmith.verify.accuracy import _Faces, judge
 
 
 def by_name(found: tuple[Accuracy, ...]) -> dict[tuple[str, str], Accuracy]:
@@ -117,3 +118,15 @@ def test_nan_embeddings_are_counted_not_scored():
     assert math.isnan(rows["b", "accuracy"].estimate.value)
     with pytest.raises(UsageError, match="hold NaN"):
         judge("verification", arrays, {"a": broken}, "a")
+
+
+def test_the_weight_of_all_pairs_is_known_without_listing_them():
+    arrays, outputs = faces(noise=0.5)
+    known = _Faces.of(arrays)
+    embedding = metrics.flip_embedding(outputs)
+    whole = metrics.cross_person(embedding, known.person, keep=10**6)
+    part = metrics.cross_person(embedding, known.person, keep=50)
+    drawn = np.random.default_rng(3).multinomial(PEOPLE, [1 / PEOPLE] * PEOPLE).astype(float)
+    weights = intervals.pair_weights(drawn, whole.first, whole.second)
+    assert len(whole.scores) == whole.total > len(part.scores)
+    assert known._weight_of_all(part)(drawn, np.zeros(50)) == pytest.approx(weights.sum())

@@ -1,0 +1,60 @@
+"""Pieces of the page: tables, numbers with their interval, states, parts that fold. Cells are HTML, labels are text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+from edgesmith.report import wording
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], label: str, numeric_from: int = 1, kind: str = "") -> str:
+    """A table in a box of its own that scrolls and takes the keyboard. Cells are HTML; the header is text."""
+    side = [' class="n"' if i >= numeric_from else "" for i in range(len(head))]
+    header = "".join(f'<th scope="col"{s}>{escape(text)}</th>' for s, text in zip(side, head))
+    body = "".join(
+        f'<tr><th scope="row">{row[0]}</th>{"".join(f"<td{s}>{cell}</td>" for s, cell in zip(side[1:], row[1:]))}</tr>'
+        for row in rows
+    )
+    return (
+        f'<div class="scroll {kind}" role="region" aria-label="{escape(label)}" tabindex="0">'
+        f"<table><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def cell(value: Mapping[str, Any] | None, show: Callable[[float | None], str]) -> str:
+    """A number above its interval; why it is missing otherwise."""
+    if not value:
+        return '<span class="soft">–</span>'
+    if value.get("same"):
+        return '<span class="soft">itself</span>'
+    if "not_measured" in value:
+        return f'<span class="soft" title="{escape(value["not_measured"])}">not measured</span>'
+    ends = wording.ends(value, show)
+    return escape(show(value["value"])) + (f'<small class="soft">{escape(ends)}</small>' if ends else "")
+
+
+def small(text: str) -> str:
+    """A second line in small print; nothing for no text."""
+    return f'<small class="soft">{escape(text)}</small>' if text else ""
+
+
+def chip(state: str) -> str:
+    """A state as a mark and a word, so that colour alone never carries it."""
+    mark, word = wording.STATE_MARK[state], wording.STATE_WORD[state]
+    return f'<span class="chip s-{escape(state)}"><span aria-hidden="true">{mark}</span>{word}</span>'
+
+
+def verbatim(text: str, label: str) -> str:
+    """Text as it was written, in a box of its own."""
+    return f'<div class="scroll" role="region" aria-label="{label}" tabindex="0"><pre>{escape(text)}</pre></div>'
+
+
+def folded(title: str, what: str, body: str, is_open: bool = False) -> str:
+    """A section that can be folded away."""
+    state = " open" if is_open else ""
+    return (
+        f'<details class="part"{state}><summary><h2>{escape(title)}</h2> <span class="soft">{escape(what)}</span>'
+        f"</summary>{body}</details>"
+    )

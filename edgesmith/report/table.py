@@ -1,0 +1,75 @@
+"""The rows of a report as plain text and as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from edgesmith.report import wording
+
+HEADER = ("target", "verdict", "accuracy", "drop", "p50 ms", "p99 ms", "× reference", "× best float", "size")
+
+
+def lines(report: Mapping[str, Any]) -> list[str]:
+    """A table in aligned columns, with the verdict before it and the notes after it."""
+    cells = [HEADER, *(_cells(row) for row in report["rows"])]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(HEADER))]
+    table = ["  ".join(_pad(text, width, i) for i, (text, width) in enumerate(zip(row, widths))) for row in cells]
+    table.insert(1, "  ".join("-" * width for width in widths))
+    return [headline(report), "", *(line.rstrip() for line in table), *notes(report)]
+
+
+def markdown(report: Mapping[str, Any]) -> str:
+    """The same table in GitHub's Markdown."""
+    rows = [HEADER, tuple("---" if i < 2 else "---:" for i in range(len(HEADER)))]
+    rows += [tuple(_escape(cell) for cell in _cells(row)) for row in report["rows"]]
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return "\n\n".join([f"**{_escape(headline(report))}**", table, *map(_escape, notes(report))]) + "\n"
+
+
+def headline(report: Mapping[str, Any]) -> str:
+    """The verdict of the run in one line."""
+    verdict = report["verdict"]
+    return f"{verdict['word']}: {verdict['line']}" + (f" {verdict['details'][0]}." if verdict["details"] else "")
+
+
+def notes(report: Mapping[str, Any]) -> list[str]:
+    """What a reader of the table must know: the machine, the metric, where call overhead dominates."""
+    found = []
+    if device := report.get("device"):
+        found.append(f"On {device['cpu'] or device['name']}, {device['cores']} cores, {device['os']}.")
+    metrics = list(dict.fromkeys(row["accuracy"]["metric"] for row in report["rows"] if row["accuracy"]))
+    if metrics:
+        found.append(f"Accuracy is {' or '.join(metrics)}; drop is in percentage points. Intervals are 95 %.")
+    if any(row["overhead"] for row in report["rows"]):
+        limit = report["overhead_ms"]
+        found.append(f"† p50 under {limit:g} ms: call overhead dominates, so a ratio says little about the model.")
+    return found
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    accuracy = row["accuracy"]
+    score = wording.metric(accuracy["value"], accuracy["metric"]) if accuracy else "–"
+    return (
+        row["target"] + (" †" if row["overhead"] else ""),
+        wording.STATE_WORD[row["state"]].lower(),
+        score,
+        wording.points(row["drop"]["value"]) if row["drop"] else "–",
+        _number(row["p50"], wording.milliseconds),
+        _number(row["p99"], wording.milliseconds),
+        _number(row["speedup"], wording.times),
+        _number(row["speedup_float"], wording.times),
+        wording.size(row["size_bytes"]),
+    )
+
+
+def _number(cell: Mapping[str, Any], show: Callable[[float | None], str]) -> str:
+    return show(cell.get("value"))
+
+
+def _pad(text: str, width: int, column: int) -> str:
+    return text.ljust(width) if column < 2 else text.rjust(width)
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
