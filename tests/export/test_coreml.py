@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 
@@ -87,6 +88,24 @@ def test_an_operator_that_coremltools_lacks_is_named_with_its_module(tmp_path):
     with pytest.raises(ExportFailed, match=r"aten\.linalg_det\.default in 'block\.0\.act'"):
         export(program, None, target("coreml-fp16"), tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+EXPORT = """
+import sys, torch; from pathlib import Path
+from edgesmith.export.coreml import export; from edgesmith.graph.capture import capture
+from edgesmith.targets import target; from tests.models import tiny
+export(capture(tiny("concat"), {"x": torch.zeros(1, 3, 8, 8)}), None, target("coreml-fp16"), Path(sys.argv[1]))
+"""
+
+
+def test_another_process_writes_the_same_bytes(tmp_path):
+    files = []
+    for seed in ("1", "2"):
+        (tmp_path / seed).mkdir()
+        command = [sys.executable, "-W", "ignore", "-c", EXPORT, str(tmp_path / seed)]
+        subprocess.run(command, check=True, env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": "."})
+        files.append({path.name: path.read_bytes() for path in (tmp_path / seed).rglob("*") if path.is_file()})
+    assert files[0] == files[1]
 
 
 def test_importing_it_is_silent():
