@@ -40,7 +40,7 @@ def capture(
     _check_inputs(names, tensors)
     by_name = isinstance(example, Mapping) and set(example) <= set(inspect.signature(module.forward).parameters)
     with _eval_mode(module):
-        exported, shapes = _export_any(module, tensors, tuple(example) if by_name else None, dynamic_batch)
+        exported, shapes = _export_any(module, tensors, given if by_name else None, dynamic_batch)
     graph_module = _flat(exported.module(check_guards=False), names)
     functionalise(graph_module)
     paths = module_paths(graph_module.graph, leaves_of(module))

@@ -81,6 +81,14 @@ def feeds_output(node: fx.Node) -> bool:
     return any(user.op == "output" for user in node.users)
 
 
+def becomes_output(node: fx.Node) -> bool:
+    """Whether an output of the model holds the node's value, as it is or reshaped."""
+    return feeds_output(node) or any(
+        user.op == "call_function" and operator_name(user) in MOVES_VALUES and becomes_output(user)
+        for user in node.users
+    )
+
+
 def argument(node: fx.Node, index: int) -> fx.Node | None:
     """The node at one position of another's arguments, or None."""
     found = node.args[index] if len(node.args) > index else None

@@ -13,7 +13,7 @@ from edgesmith.errors import EdgesmithError, UsageError
 from edgesmith.graph.annotate import PlanQuantizer
 from edgesmith.graph.operators import is_weighted, source
 from edgesmith.graph.program import Program
-from edgesmith.graph.rewrite import fold_batchnorm, lower_activations
+from edgesmith.graph.rewrite import lower_activations, simplify
 from edgesmith.quant import BiasOf, EdgeQuant, QuantPlan
 from edgesmith.targets import check_plan
 
@@ -30,7 +30,7 @@ def apply_plan(program: Program, plan: QuantPlan) -> Program:
     Raises: UsageError for a plan that its family forbids or that names edges the program lacks.
     """
     check_plan(plan)
-    lowered = lower_activations(fold_batchnorm(program), plan.rewrites)
+    lowered = lower_activations(simplify(program), plan.rewrites)
     module, paths, origins = lowered.copy()
     nodes = edge_nodes(lowered, module)
     _check_edges(plan, nodes)

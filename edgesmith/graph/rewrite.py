@@ -5,13 +5,18 @@ from __future__ import annotations
 from torch import fx
 
 from edgesmith.graph.activations import lower_activations
-from edgesmith.graph.naming import operator_name
-from edgesmith.graph.operators import constant, constant_or_none, is_weighted, set_constant, source
+from edgesmith.graph.naming import operator_name, unique
+from edgesmith.graph.operators import aten, constant, constant_or_none, groups, is_weighted, set_constant, source
 from edgesmith.graph.program import Origin, Program
 
-__all__ = ["fold_batchnorm", "lower_activations"]
+__all__ = ["fold_batchnorm", "lower_activations", "pointwise_to_linear", "simplify"]
 
 _RESHAPES = {"flatten", "view", "reshape", "squeeze"}
+
+
+def simplify(program: Program) -> Program:
+    """What every plan is made for and applied to: batch norms folded, last 1x1 convolutions as linear layers."""
+    return pointwise_to_linear(fold_batchnorm(program))
 
 
 def fold_batchnorm(program: Program) -> Program:
@@ -31,6 +36,49 @@ def fold_batchnorm(program: Program) -> Program:
             norm.replace_all_uses_with(source(norm))
             module.graph.erase_node(norm)
     return program.rewritten(module, paths, origins)
+
+
+def pointwise_to_linear(program: Program) -> Program:
+    """Write a 1x1 convolution of a 1x1 map that is flattened afterwards as a linear layer with its path.
+
+    Runtimes have an integer linear layer with a float result, but no such convolution.
+    """
+    if not any(_is_point(node) for node in program.module.graph.nodes):
+        return program
+    module, paths, origins = program.copy()
+    for node in list(module.graph.nodes):
+        if _is_point(node):
+            _to_linear(module, node, paths, origins)
+    return program.rewritten(module, paths, origins)
+
+
+def _is_point(node: fx.Node) -> bool:
+    if not is_weighted(node) or operator_name(node) != "conv2d" or groups(node) != 1 or not node.users:
+        return False
+    maps = [argument.meta["val"].shape[2:] for argument in (source(node), source(node, 1), node)]
+    if any(size != 1 for shape in maps for size in shape):
+        return False
+    flat = [operator_name(user) in _RESHAPES and user.meta["val"].dim() == 2 for user in node.users]
+    return all(flat) and all(user.meta["val"].shape[1] == node.meta["val"].shape[1] for user in node.users)
+
+
+def _to_linear(module: fx.GraphModule, node: fx.Node, paths: dict[str, str], origins: dict[str, Origin]) -> None:
+    flattened = list(node.users)
+    name = str(source(node, 1).target)
+    set_constant(module, node, 1, constant(module, node, 1).flatten(1), name)
+    with module.graph.inserting_before(node):
+        flat = module.graph.call_function(aten.flatten.using_ints, (source(node), 1))
+        linear = module.graph.call_function(aten.linear.default, (flat, *node.args[1:3]))
+    flat.meta.update(node.meta, val=aten.flatten.using_ints(source(node).meta["val"], 1))
+    linear.meta.update(node.meta, val=flattened[0].meta["val"])
+    paths[linear.name] = paths.pop(node.name)
+    paths[flat.name] = unique(f"{paths[linear.name]}.flatten", set(paths.values()))
+    layer = origins.get(flattened[0].name, Origin(paths[flattened[0].name]))
+    origins.update({flat.name: Origin(None), linear.name: layer})
+    for old in flattened:
+        old.replace_all_uses_with(linear)
+        module.graph.erase_node(old)
+    module.graph.erase_node(node)
 
 
 def _foldable(norm: fx.Node) -> fx.Node | None:

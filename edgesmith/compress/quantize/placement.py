@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from torch import fx
 
 from edgesmith.graph.naming import operator_name
-from edgesmith.graph.operators import MOVES_VALUES, activation, feeds_output, float_inputs, is_add, is_weighted, source
+from edgesmith.graph.operators import (
+    MOVES_VALUES,
+    activation,
+    becomes_output,
+    float_inputs,
+    is_add,
+    is_weighted,
+    source,
+)
 from edgesmith.graph.program import Program
 from edgesmith.targets import QuantRules
 
@@ -41,7 +49,7 @@ def place(program: Program, rules: QuantRules, rewrites: Mapping[str, str], keep
     units = _lowered_units(program, rewrites) if "prelu" in rules.fuses else {}
     tails = tuple(_tail(layer, rules, units) for layer in layers)
     for tail in tails:
-        if not feeds_output(tail) and (rules.quantize_unfused or not _read_by_activation(tail)):
+        if not becomes_output(tail) and (rules.quantize_unfused or not _read_by_activation(tail)):
             wanted.add(tail)
     same = _shared(nodes, wanted)
     order = [node for node in program.module.graph.nodes if node in wanted]

@@ -12,7 +12,7 @@ from edgesmith.errors import UsageError
 from edgesmith.graph.activations import exact_forms, prelu_paths
 from edgesmith.graph.operators import constant, constant_or_none, is_weighted, source
 from edgesmith.graph.program import Program
-from edgesmith.graph.rewrite import fold_batchnorm, lower_activations
+from edgesmith.graph.rewrite import lower_activations, simplify
 from edgesmith.quant import BiasOf, EdgeQuant, EdgeRange, QuantPlan, QuantSpec, RangeRecord, SameAs, choose
 from edgesmith.targets import QuantRules, check_plan, rules_of
 
@@ -35,7 +35,7 @@ def derive(
     """
     rules = rules_of(family)
     activation, weight = _legal_specs(rules, family, instruction_set, program)
-    folded = fold_batchnorm(program)
+    folded = simplify(program)
     _check_paths(folded, keep_float)
     rewrites, notes = exact_forms(folded, _wished_forms(folded, rules))
     lowered = lower_activations(folded, rewrites)
