@@ -130,6 +130,9 @@ def _layers(program: Program, exported: ExportedProgram, tensors: dict[str, str]
 def _make_repeatable(package: Path) -> None:
     """The same bytes for the same model: leave out what coremltools keeps for another tool, number by content."""
     (package / _HANDLES).unlink()
+    main = package / "Data" / "com.apple.CoreML" / "model.mlmodel"
+    spec = ct.proto.Model_pb2.Model.FromString(main.read_bytes())
+    main.write_bytes(spec.SerializeToString(deterministic=True))  # maps are otherwise in the order of hashes
     manifest = package / "Manifest.json"
     text = manifest.read_text()
     for key, entry in json.loads(text)["itemInfoEntries"].items():

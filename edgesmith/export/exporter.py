@@ -17,7 +17,6 @@ from torch.export import ExportedProgram
 from edgesmith.artifact import Exported
 from edgesmith.errors import ExportFailed, UsageError
 from edgesmith.graph.capture import Program, exported_program, node_names
-from edgesmith.graph.qdq import apply_plan
 from edgesmith.graph.rewrite import fold_batchnorm, lower_activations
 from edgesmith.quant import QuantPlan
 from edgesmith.targets import Target
@@ -28,6 +27,7 @@ _BY_NODE = (re.compile(r"%(\w+) : .*call_function"), re.compile(r"[Uu]nsupported
 _BY_OPERATOR = (
     re.compile(r"convert function for op '(\w+)' not implemented"),
     re.compile(r"converting '(?:\w+::)?(\w+?)(?:\.\w+)?' op"),
+    re.compile(r"%\w+ : .*target=torch\.ops\.\w+\.(\w+)"),  # a part of one of ours: prims.bessel_j0
 )
 
 
@@ -42,7 +42,7 @@ class Exporter(Protocol):
 
 
 def prepared(program: Program, plan: QuantPlan | None, target: Target) -> Program:
-    """The program a target gets: batch norm folded, then quantized by the plan, or activations in the form it runs best.
+    """The program a target gets: batch norms folded, then quantized, or activations in the form its runtime likes.
 
     Raises: UsageError when an int8 target has no plan, or one for another family.
     """
@@ -51,6 +51,8 @@ def prepared(program: Program, plan: QuantPlan | None, target: Target) -> Progra
         if plan is None or plan.family != target.family:
             found = "no quantization plan" if plan is None else f"a plan for {plan.family}"
             raise UsageError(f"export to {target.name}", found, f"derive a plan for {target.family}")
+        from edgesmith.graph.qdq import apply_plan  # loads torchao, which a float export does without
+
         return apply_plan(folded, plan)
     if target.runtime == "ort":
         # ONNX Runtime executes PRelu about eight times slower than a*x + (1-a)*relu(x), which holds for every slope.
@@ -78,7 +80,12 @@ def layer_names(program: Program, exported: ExportedProgram, present: Collection
 
 
 def record(
-    program: Program, plan: QuantPlan | None, target: Target, out: Path, names: dict[str, str], notes: tuple[str, ...] = ()
+    program: Program,
+    plan: QuantPlan | None,
+    target: Target,
+    out: Path,
+    names: dict[str, str],
+    notes: tuple[str, ...] = (),
 ) -> Exported:
     """The record of a finished export whose main file is model<suffix>."""
     digest = plan.digest() if plan is not None and target.precision == "int8" else None
@@ -162,10 +169,15 @@ def _culprit(text: str, exported: ExportedProgram) -> fx.Node | None:
                 return by_name[match.group(1)]
     for pattern in _BY_OPERATOR:
         for match in pattern.finditer(text):
-            found = [node for node in nodes if match.group(1) in operator_of(node).split(".")]
+            name = match.group(1)
+            found = [node for node in nodes if any(p == name or p.endswith(f"_{name}") for p in _parts(node))]
             if found:
                 return found[0]
     return None
+
+
+def _parts(node: fx.Node) -> list[str]:
+    return operator_of(node).split(".")
 
 
 def _first_line(error: BaseException) -> str:

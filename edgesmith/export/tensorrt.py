@@ -98,9 +98,14 @@ def _refused(parser: Any, model: onnx.ModelProto, target: Target) -> ExportFaile
     for error in errors:
         node = nodes.get(error.node_name())
         if node is not None:
-            return unsupported(asked, f"ONNX {node.op_type}", module_scope(node), error.desc().strip()[:240])
-    said = "; ".join(error.desc().strip() for error in errors)[:480]
+            return unsupported(asked, f"ONNX {node.op_type}", module_scope(node), _reason(error))
+    said = "; ".join(map(_reason, errors))[:480]
     return ExportFailed(asked, f"the ONNX parser refused the model ({said})", "drop this target")
+
+
+def _reason(error: Any) -> str:
+    """The parser's description; for an operator without an importer that is only a condition ("false")."""
+    return f"{error.desc().strip()[:200]}, {error.code()}"
 
 
 def _listener(trt: Any) -> Any:
