@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 import traceback
 
-import click
 import typer
+from typer.exceptions import TyperException
 
 from edgesmith.cli import bench, devices, doctor, export, inspect, output, predict, quantize, report, run, train, verify
 from edgesmith.errors import EdgesmithError
@@ -54,12 +54,12 @@ def invoke(arguments: list[str]) -> int:
             traceback.print_exc()
         output.print_error(error, as_json)
         return error.exit_code
-    except click.exceptions.Exit as stop:
+    except typer.Exit as stop:
         return stop.exit_code
-    except click.Abort:
+    except typer.Abort:
         print("interrupted", file=sys.stderr)
         return 130
-    except click.ClickException as error:
+    except TyperException as error:
         output.print_usage(error, as_json)
         return 2
     except KeyboardInterrupt:

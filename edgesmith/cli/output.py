@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import click
 from rich.console import Console
 from rich.table import Table
+from typer.exceptions import TyperException
 
 from edgesmith import records
 from edgesmith.errors import EdgesmithError
@@ -58,13 +58,14 @@ def print_error(error: EdgesmithError, as_json: bool) -> None:
         print_json({"error": parts})
 
 
-def print_usage(error: click.ClickException, as_json: bool) -> None:
+def print_usage(error: TyperException, as_json: bool) -> None:
     """A mistake in the words of the command line."""
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "edgesmith"
-    print(f"{path}: {error.format_message()}\n  to do: see {path} --help", file=sys.stderr)
+    found = error.format_message() if hasattr(error, "format_message") else str(error)
+    print(f"{path}\n  found: {found}\n  to do: see {path} --help", file=sys.stderr)
     if as_json:
-        print_json({"error": {"asked": path, "found": error.format_message(), "todo": "see --help", "exit_code": 2}})
+        print_json({"error": {"asked": path, "found": found, "todo": f"see {path} --help", "exit_code": 2}})
 
 
 def print_bug(error: Exception, as_json: bool) -> None:

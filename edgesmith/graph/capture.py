@@ -237,7 +237,8 @@ def _two_samples(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 @contextmanager
 def _eval_mode(module: nn.Module) -> Iterator[None]:
     modes = {child: child.training for child in module.modules()}
-    module.eval()
+    for child in modes:  # not module.eval(): a saved program's module refuses to be asked
+        child.training = False
     try:
         yield
     finally:

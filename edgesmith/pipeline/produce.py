@@ -52,7 +52,10 @@ def capture_source(source: Source, dynamic_batch: bool = False) -> Program:
     """Capture a model by seeded synthetic inputs of its own specs."""
     feed = random_feed(source.inputs)
     example = {name: torch.from_numpy(array) for name, array in feed.items()}
-    return capture(source.module, example, None, source.outputs or None, dynamic_batch)
+    outputs = source.outputs or None
+    if isinstance(source.module, torch.fx.GraphModule):  # a saved program takes its inputs in order only
+        return capture(source.module, tuple(example.values()), tuple(example), outputs, dynamic_batch)
+    return capture(source.module, example, None, outputs, dynamic_batch)
 
 
 def calibrate(program: Program, inputs: Inputs, preprocessing: Preprocessing | None, batch: int) -> RangeRecord:

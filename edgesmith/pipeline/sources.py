@@ -48,6 +48,8 @@ class Source:
 def open_model(text: str, weights: Path | None = None, trust: Trust = Trust()) -> Source:  # noqa: B008 (frozen)
     """A model as typed on the command line: timm:NAME | package.module:factory | file.pt2 | a built-in name."""
     if text.endswith(".pt2"):
+        if weights is not None:
+            raise UsageError(f"load {weights}", f"{text} carries its own weights", "leave --weights out")
         return _from_program(Path(text), trust)
     name, colon, rest = text.partition(":")
     if colon and name == "timm":

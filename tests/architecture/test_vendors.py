@@ -31,7 +31,6 @@ ALLOWED = {
     "pydantic": ["pipeline/recipe.py", "pipeline/options.py"],
     "yaml": ["pipeline/recipe.py", "pipeline/sources.py"],
     "typer": ["cli/*"],
-    "click": ["cli/*"],
     "rich": ["cli/*"],
 }  # fmt: skip
 
