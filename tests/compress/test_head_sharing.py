@@ -66,7 +66,9 @@ def test_plain_distillation_is_equation_0() -> None:
     made = parts()
     task = kd(made, alpha=1.5, beta=0.3, temperature=2.0).eval()
     s, t = made.student(X), made.teacher(X)
-    expected = F.cross_entropy(s, Y) + 1.5 * 4 * F.kl_div((s / 2).log_softmax(1), (t / 2).softmax(1), reduction="batchmean")
+    expected = F.cross_entropy(s, Y) + 1.5 * 4 * F.kl_div(
+        (s / 2).log_softmax(1), (t / 2).softmax(1), reduction="batchmean"
+    )
     z = F.normalize(made.student.embed(X)) - F.normalize(made.teacher.embed(X))
     assert torch.allclose(task.step(BATCH, None).loss, expected + 0.3 * z.square().sum() / 8, atol=1e-6)
 
@@ -184,6 +186,11 @@ def test_wrong_options_are_usage_errors(options) -> None:
 
 
 def test_parts_that_do_not_fit_are_usage_errors() -> None:
-    for wrong in (Parts(net(), None, 3), Parts(net(), net(), 4), Parts(net(), net(classes=0), 3), Parts(net(), net(classes=5), 3)):
+    for wrong in (
+        Parts(net(), None, 3),
+        Parts(net(), net(), 4),
+        Parts(net(), net(classes=0), 3),
+        Parts(net(), net(classes=5), 3),
+    ):
         with pytest.raises(UsageError):
             th_kd(wrong)
