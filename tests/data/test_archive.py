@@ -28,7 +28,7 @@ def test_tar_and_folder_give_the_same(tmp_path) -> None:
 @pytest.mark.parametrize("name", ["../out.jpg", "/etc/out.jpg", "a/../../out.jpg"])
 def test_a_member_that_points_outside_is_refused(tmp_path, name) -> None:
     pack(tmp_path / "a.tar", [(name, b"x")])
-    with pytest.raises(UntrustedFile, match="out.jpg"):
+    with pytest.raises(UntrustedFile, match=r"out\.jpg"):
         picture_names(tmp_path / "a.tar")
 
 

@@ -39,7 +39,8 @@ def test_floats_are_fed_as_they_are() -> None:
 
 
 @pytest.mark.parametrize(
-    "arrays", [{}, {"a": np.zeros((0, 2))}, {"a": np.zeros(3), "b": np.zeros(4)}, {"a": np.zeros(2), "labels": np.eye(2)}]
+    "arrays",
+    [{}, {"a": np.zeros((0, 2))}, {"a": np.zeros(3), "b": np.zeros(4)}, {"a": np.zeros(2), "labels": np.eye(2)}],
 )
 def test_arrays_that_do_not_fit_together_are_refused(arrays) -> None:
     with pytest.raises(UsageError):

@@ -98,7 +98,9 @@ def test_preprocessing_and_root_are_needed(tmp_path) -> None:
         load(SQUARE, tmp_path / "elsewhere")
 
 
-@pytest.mark.parametrize("text", ["", "x\t1\n", "2\t1\nAnn\t1\t2\n", PAIRS.replace("Cy\t1\t2", "Cy\t1"), PAIRS.replace("\t2\n", "\tz\n")])
+@pytest.mark.parametrize(
+    "text", ["", "x\t1\n", "2\t1\nAnn\t1\t2\n", PAIRS.replace("Cy\t1\t2", "Cy\t1"), PAIRS.replace("\t2\n", "\tz\n")]
+)
 def test_a_broken_list_of_pairs_is_damaged(tmp_path, text) -> None:
     (tmp_path / "pairs.txt").write_text(text)
     with pytest.raises(DamagedArtifact):

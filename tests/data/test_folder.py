@@ -31,7 +31,9 @@ def classed(tmp_path):
 
 def test_loose_pictures_have_no_labels(flat) -> None:
     data = load(PREPROCESSING, flat, calibration=3)
-    assert data.evaluation.protocol == "agreement" and data.evaluation.split.names == tuple(f"{i}.png" for i in range(5))
+    assert data.evaluation.protocol == "agreement" and data.evaluation.split.names == tuple(
+        f"{i}.png" for i in range(5)
+    )
     assert data.evaluation.split.inputs["image"].shape == (5, 6, 8, 3) and len(data.calibration) == 3
 
 

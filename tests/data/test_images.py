@@ -29,7 +29,7 @@ def test_a_picture_on_its_side_is_turned_upright() -> None:
 
 @pytest.mark.parametrize("content", [b"", b"no picture", png(Image.new("RGB", (40, 40)))[:60]])
 def test_broken_content_names_the_file(content) -> None:
-    with pytest.raises(DamagedArtifact, match="holiday.png"):
+    with pytest.raises(DamagedArtifact, match=r"holiday\.png"):
         decode(content, "holiday.png")
 
 

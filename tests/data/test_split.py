@@ -48,7 +48,11 @@ def test_without_labels_agreement_is_asked() -> None:
 def test_the_digest_sees_every_change() -> None:
     x = np.zeros((2, 3), np.float32)
     seen = {digest(Split({"x": x})), digest(Split({"y": x})), digest(Split({"x": x.reshape(3, 2)}))}
-    seen |= {digest(Split({"x": x}, np.zeros(2))), digest(Split({"x": x.astype(np.int32)})), digest(Split({"x": x}), None)}
+    seen |= {
+        digest(Split({"x": x}, np.zeros(2))),
+        digest(Split({"x": x.astype(np.int32)})),
+        digest(Split({"x": x}), None),
+    }
     assert len(seen) == 6 and digest(Split({"x": x})) == digest(Split({"x": x.copy()}))
 
 

@@ -69,7 +69,7 @@ def test_own_weights_come_back(tmp_path) -> None:
 
 def test_weights_of_another_net_are_refused(tmp_path) -> None:
     save_weights(tmp_path / "w.safetensors", build(width=0.25, size=32, classes=3)[0])
-    with pytest.raises(UsageError, match="head.weight"):
+    with pytest.raises(UsageError, match=r"head\.weight"):
         build(width=0.25, size=32, weights=str(tmp_path / "w.safetensors"))
 
 

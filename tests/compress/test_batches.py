@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+import torch
+
+from edgesmith.compress.batches import augmented, batches_of, normalised
+from edgesmith.data.split import Split
+from edgesmith.errors import UsageError
+from edgesmith.tensors import Preprocessing
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (9, 16, 12, 3)).astype(np.uint8)
+CPU = torch.device("cpu")
+
+
+def preprocessing(color="rgb") -> Preprocessing:
+    n = 1 if color == "gray" else 3
+    return Preprocessing((16, 12), (0.485, 0.456, 0.406)[:n], (0.229, 0.224, 0.225)[:n], color)
+
+
+def batches(size=4, augment="none", seed=0, channels_last=False, count=9):
+    split = Split({"image": IMAGES[:count]}, np.arange(count))
+    return batches_of(split, preprocessing(), size, seed, augment, channels_last)
+
+
+@pytest.mark.parametrize("color", ["rgb", "bgr", "gray"])
+def test_normalising_equals_preprocessing(color) -> None:
+    expected = preprocessing(color).apply(IMAGES)
+    ours = normalised(torch.from_numpy(IMAGES), preprocessing(color)).numpy()
+    assert ours.dtype == np.float32 and ours.shape == expected.shape
+    if color == "gray":  # the luma sum may be taken in another order
+        np.testing.assert_allclose(ours, expected, atol=3e-6)
+    else:
+        np.testing.assert_array_equal(ours, expected)
+
+
+def test_an_epoch_sees_every_sample_once_with_its_label() -> None:
+    seen = list(batches(5).epoch(0, CPU))
+    labels = torch.cat([batch.labels for batch in seen])
+    images = torch.cat([batch.inputs[0] for batch in seen])
+    assert sorted(labels.tolist()) == list(range(9))
+    assert torch.equal(images, torch.from_numpy(preprocessing().apply(IMAGES))[labels])
+
+
+def test_a_last_batch_of_one_is_left_out() -> None:
+    assert [len(batch) for batch in batches(4).epoch(0, CPU)] == [4, 4]
+    assert batches(4).steps() == 2 and batches(5).steps() == 2 and batches(100).steps() == 1
+
+
+def test_seed_and_epoch_fix_the_order() -> None:
+    def order(seed: int, epoch: int) -> list[int]:
+        return torch.cat([b.labels for b in batches(9, "shift", seed).epoch(epoch, CPU)]).tolist()
+
+    assert order(0, 1) == order(0, 1) and order(0, 1) != order(0, 2) and order(0, 1) != order(1, 1)
+
+
+def test_memory_layout_is_what_was_asked() -> None:
+    for channels_last in (False, True):
+        image = next(batches(4, channels_last=channels_last).epoch(0, CPU)).inputs[0]
+        assert image.is_contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+
+
+def test_flip_mirrors_some_pictures_and_leaves_the_others() -> None:
+    images = torch.from_numpy(IMAGES)
+    moved = augmented(images, "flip", torch.Generator().manual_seed(0))
+    mirrored = [torch.equal(a, b.flip(1)) for a, b in zip(moved, images)]
+    kept = [torch.equal(a, b) for a, b in zip(moved, images)]
+    assert all(m != k for m, k in zip(mirrored, kept)) and 0 < sum(mirrored) < 9
+
+
+def test_shift_moves_by_at_most_two_sixteenths_and_repeats_the_border() -> None:
+    rows = torch.arange(16, dtype=torch.uint8)[:, None].expand(16, 16)
+    image = torch.stack([rows, rows.T, rows], -1).repeat(64, 1, 1, 1)
+    moved = augmented(image, "shift", torch.Generator().manual_seed(0)).int()
+    dy, dx = moved[:, 8, 8, 0] - 8, moved[:, 8, 8, 1] - 8
+    assert set(dy.tolist()) == set(dx.tolist()) == {-2, -1, 0, 1, 2}
+    expected = (torch.arange(16) + dy[:, None]).clamp(0, 15)
+    assert torch.equal(moved[:, :, 0, 0], expected.int())
+
+
+def test_flip_and_shift_together_are_a_mirror_image_moved() -> None:
+    columns = torch.arange(16, dtype=torch.uint8).expand(16, 16)[..., None].expand(16, 16, 3)
+    moved = augmented(columns.repeat(64, 1, 1, 1), "flip+shift", torch.Generator().manual_seed(0)).int()
+    steps = moved[:, 0, 8, 0] - moved[:, 0, 7, 0]
+    assert set(steps.tolist()) == {-1, 1}
+
+
+def test_other_inputs_pass_untouched_and_in_order() -> None:
+    split = Split({"a": np.arange(4, dtype=np.float32), "b": np.arange(4, dtype=np.int64)})
+    batch = next(batches_of(split, None, 4, 0, "none", False).epoch(0, CPU))
+    assert torch.equal(batch.inputs[0], batch.inputs[1].float()) and batch.labels is None
+
+
+@pytest.mark.parametrize("case", ["augment", "empty", "floats"])
+def test_misfits_are_usage_errors(case) -> None:
+    floats = Split({"image": np.zeros((0 if case == "empty" else 3, 3, 4, 4), np.float32)})
+    given = None if case != "floats" else preprocessing()
+    with pytest.raises(UsageError):
+        batches_of(floats, given, 2, 0, "flip" if case == "augment" else "none", False)

@@ -1,0 +1,48 @@
+import pytest
+import torch
+
+from edgesmith.compress.task import Batch, Parts, Plain, accuracy, cross_entropy, labels_of, plain
+from edgesmith.errors import UsageError
+from edgesmith.models.resnet import build
+from tests.models import tiny
+
+X, Y = torch.randn(6, 3, 8, 8), torch.arange(6) % 5
+
+
+def test_a_step_is_cross_entropy() -> None:
+    task = plain(Parts(tiny("linear"), None, 5))
+    output = task.step(Batch((X,), Y), task.phases[0])
+    expected = torch.nn.functional.cross_entropy(task.student(X), Y)
+    assert torch.equal(output.loss, expected) and output.size == 6
+    assert not output.terms["ce"].requires_grad and 0 <= float(output.terms["accuracy"]) <= 1
+
+
+def test_label_smoothing_reaches_the_loss() -> None:
+    net = tiny("linear")
+    hard, soft = (plain(Parts(net, None, 5), s).step(Batch((X,), Y), Plain(net).phases[0]).loss for s in (0.0, 0.2))
+    assert hard != soft
+
+
+def test_accuracy_counts_the_highest_logit() -> None:
+    assert float(accuracy(torch.tensor([[0.0, 1], [1, 0], [2, 3], [0, 9]]), torch.tensor([1, 1, 1, 1]))) == 0.75
+
+
+def test_half_precision_logits_get_an_fp32_loss() -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        assert cross_entropy(torch.randn(2, 3).bfloat16(), torch.tensor([0, 1])).dtype == torch.float32
+
+
+def test_deployable_is_a_copy_in_eval_mode() -> None:
+    task = plain(Parts(tiny("linear"), None, 5)).train()
+    net = task.deployable()
+    assert not net.training and task.student.training and net is not task.student
+
+
+def test_a_head_for_other_classes_is_refused() -> None:
+    with pytest.raises(UsageError, match="classes=7"):
+        plain(Parts(build(width=4, blocks=(1,), size=8, classes=5)[0], None, 7))
+
+
+def test_data_without_labels_are_refused() -> None:
+    with pytest.raises(UsageError, match="labelled"):
+        labels_of(Batch((X,), None))
