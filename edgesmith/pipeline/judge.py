@@ -46,6 +46,7 @@ class Judgement:
     verdicts: tuple[Verdict, ...]
     state: State
     exit_code: int
+    required: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def judge(evidence: Evidence, limits: Mapping[str, Any], targets: Targets) -> Ju
     # The original itself is demanded too: without it nothing was compared with anything.
     counted = (*demanded, *failed_built, *absent_built, *(() if REFERENCE in ran else (REFERENCE,)))
     state, code = overall(verdicts, tuple(dict.fromkeys(counted)))
-    return Judgement(accuracies, agreements, verdicts, state, code)
+    return Judgement(accuracies, agreements, verdicts, state, code, demanded)
 
 
 def _reasons(evidence: Evidence) -> tuple[dict[str, str], dict[str, str]]:
@@ -152,15 +153,18 @@ def tabulate(
     provenance: Mapping[str, Any],
 ) -> Table:
     """The report as data and as text."""
+    failures, absences = _reasons(evidence)
     report = collect.collect(
         title=title,
         state=judgement.state,
+        required=judgement.required,
         reference=REFERENCE,
         exported=evidence.bundle.exported,
         bench=evidence.bench,
         accuracies=judgement.accuracies,
         agreements=judgement.agreements,
         verdicts=judgement.verdicts,
+        failures={**failures, **absences},
         histories=histories,
         provenance=provenance,
         skipped=evidence.skipped,

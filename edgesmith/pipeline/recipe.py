@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from edgesmith.errors import MissingResource, RecipeError
+from edgesmith.records import to_json
 from edgesmith.targets import TARGETS
 
 Spec = dict[str, Any]  # {"use": a name of a plug-in table, ...its options}
@@ -92,6 +93,11 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     if problems or recipe is None:
         raise RecipeError(str(path), sorted(dict.fromkeys(problems)))
     return recipe
+
+
+def as_yaml(recipe: Recipe) -> str:
+    """The recipe as it was understood, defaults and overrides included."""
+    return yaml.safe_dump(to_json(asdict(recipe)), sort_keys=False, width=100)
 
 
 def _line(item: Mapping[str, Any]) -> str:

@@ -51,7 +51,7 @@ def step_keys(steps: Sequence[Step]) -> dict[str, str]:
     """The content key of each step: config, keys of inputs, own source files, versions of its packages."""
     keys: dict[str, str] = {}
     for step in steps:
-        versions = {name: _version(name) for name in step.packages}
+        versions = {name: version_of(name) for name in step.packages}
         keys[step.name] = content_key(step.name, step.config, [keys[n] for n in step.needs], _sources(step), versions)
     return keys
 
@@ -134,7 +134,8 @@ def _python_files(path: Path) -> list[Path]:
     return [path] if path.is_file() else [p for p in path.rglob("*") if p.suffix in (".py", ".html")]
 
 
-def _version(package: str) -> str:
+def version_of(package: str) -> str:
+    """The installed version of a package, or "absent"."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -23,14 +24,15 @@ from edgesmith.pipeline.produce import (
     load_bundle,
     plan_targets,
 )
-from edgesmith.pipeline.recipe import Recipe
-from edgesmith.pipeline.run import Done, Say, Step, execute, folder_of, step_keys
+from edgesmith.pipeline.recipe import Recipe, as_yaml
+from edgesmith.pipeline.run import Done, Say, Step, execute, folder_of, step_keys, version_of
 from edgesmith.pipeline.sources import Source, Trust, digest_of, model_from_spec
 from edgesmith.records import to_json
 from edgesmith.results import BenchRecord
 from edgesmith.targets import target
 
 _SUPPLIERS = ("models", "data")
+_VERSIONS = ("torch", "torchao", "onnx", "onnxruntime", "openvino", "coremltools", "numpy")
 _GRAPH = ("graph", "quant.py", "targets.py", "tensors.py")
 
 
@@ -226,8 +228,9 @@ def _conclude(run: Run, done: Mapping[str, Done]) -> Table:
     histories = {stage.name: training.history(run.folder(f"train-{stage.name}")) for stage in run.recipe.train}
     provenance = {
         "command": run.command,
-        "edgesmith": edgesmith.__version__,
-        "recipe": to_json(asdict(run.recipe)),
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "versions": {name: version_of(name) for name in _VERSIONS} | {"edgesmith": edgesmith.__version__},
+        "recipe": as_yaml(run.recipe),
         "data": run.data.digest,
         "steps": {name: item.artifact.key for name, item in done.items()},
     }
