@@ -111,7 +111,9 @@ def _export_any(
     size = next((tensor.shape[0] for tensor in tensors if tensor.dim()), None)
     shapes: _Shapes = [{0: batch} if t.dim() and t.shape[0] == size else {} for t in tensors]
     try:
-        return _export(module, _two_samples(tensors), keywords, shapes), shapes
+        exported = _export(module, _two_samples(tensors), keywords, shapes)
+        _check_batch_survives(exported)
+        return exported, shapes
     except Exception as error:
         if must_be_dynamic:
             raise ExportFailed(
@@ -125,6 +127,18 @@ def _export_any(
         where = _failing_module(module, tensors, keywords)
         asked = f"capture {type(module).__name__}" + (f" (in {where})" if where else "")
         raise ExportFailed(asked, _reason(error), "rewrite what torch.export cannot follow") from error
+
+
+def _check_batch_survives(exported: ExportedProgram) -> None:
+    """A model that merges its samples (reshape(1, -1)) can be traced with any batch, but means only one."""
+    signature = exported.graph_signature
+    nodes = {node.name: node for node in exported.graph.nodes}
+    sizes = [
+        [str(nodes[name].meta["val"].shape[0]) for name in names if nodes[name].meta["val"].dim()]
+        for names in (signature.user_inputs, signature.user_outputs)
+    ]
+    if not set(sizes[0]) & set(sizes[1]):
+        raise ValueError("no output has the batch as its first axis")
 
 
 def _export(

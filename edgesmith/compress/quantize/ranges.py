@@ -46,7 +46,8 @@ def _recorded(program: Program, node: fx.Node, edge: str, record: RangeRecord) -
 
 
 def _transfer(program: Program, node: fx.Node, edge: str, known: dict[fx.Node, EdgeRange]) -> EdgeRange:
-    x = known.get(source(node)) if node.op == "call_function" else None
+    made_by_rewrite = node.name in program.origins and program.origins[node.name].layer is None
+    x = known.get(source(node)) if made_by_rewrite else None
     name = operator_name(node)
     if x is not None and name == "relu":
         return EdgeRange(np.maximum(x.low, 0), np.maximum(x.high, 0))
