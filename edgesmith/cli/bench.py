@@ -17,7 +17,9 @@ def command(
     blocks: int = typer.Option(10, min=2, help="Rounds; every candidate runs one block a round"),
     block_size: int = typer.Option(20, min=1, help="Calls a block"),
     warmup: int = typer.Option(20, min=1, help="Warm-up calls at least"),
-    reference: str | None = typer.Option(None, help="Candidate the ratios are to [default: torch-fp32, else the first]"),
+    reference: str | None = typer.Option(
+        None, help="Candidate the ratios are to [default: torch-fp32, else the first]"
+    ),
     json: m.Json = False,
 ) -> int:
     """Time candidates in interleaved blocks; every sample is kept, percentiles come with intervals."""

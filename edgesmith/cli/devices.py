@@ -25,7 +25,9 @@ def command(
             print("\n".join(names))
         return 0
     if action != "probe":
-        raise UsageError(f"devices {action}", "no such action", "use: edgesmith devices, or edgesmith devices probe NAME")
+        raise UsageError(
+            f"devices {action}", "no such action", "use: edgesmith devices, or edgesmith devices probe NAME"
+        )
     facts = probe(name)
     if json:
         output.print_json({"device": name, "facts": facts})

@@ -42,7 +42,8 @@ def load(
 ) -> Data:
     """Verification over all pictures of the people in pairs.txt; calibration on people who stand in no pair.
 
-    `folder` is looked for under `root`; `limit` keeps the first so many folds. Raises: UsageError, MissingResource, UntrustedFile, DamagedArtifact.
+    `folder` is looked for under `root`; `limit` keeps the first so many folds.
+    Raises: UsageError, MissingResource, UntrustedFile, DamagedArtifact.
     """
     preprocessing = need_preprocessing(preprocessing, f"faces {root or '(none)'}")
     top = Path(root) / folder

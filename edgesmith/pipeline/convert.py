@@ -96,7 +96,9 @@ def quantize_request(request: Request, names: Sequence[str], out: Path, say: Say
     ranges = calibrate(program, inputs, source.preprocessing, batch=50)
     plans = plan_targets(program, ranges, names)
     if not plans:
-        raise UsageError(f"quantize for {', '.join(names)}", "none of these is an int8 target", "name one, e.g. ort-int8")
+        raise UsageError(
+            f"quantize for {', '.join(names)}", "none of these is an int8 target", "name one, e.g. ort-int8"
+        )
     save_plans(out, ranges, plans)
     return [plan_row(plan, out) for plan in plans.values()]
 
@@ -122,7 +124,9 @@ def plan_row(plan: QuantPlan, out: Path) -> dict[str, Any]:
         "family": plan.family,
         "edges": sum(isinstance(edge, EdgeQuant) for edge in plan.edges.values()),
         "float_layers": ", ".join(floats) or "none",
-        "rewrites": ", ".join(f"{form} x{list(plan.rewrites.values()).count(form)}" for form in sorted(set(plan.rewrites.values()))),
+        "rewrites": ", ".join(
+            f"{form} x{list(plan.rewrites.values()).count(form)}" for form in sorted(set(plan.rewrites.values()))
+        ),
         "isa": plan.instruction_set,
         "notes": plan.notes,
         "digest": plan.digest(),

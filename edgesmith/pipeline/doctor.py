@@ -110,7 +110,9 @@ def describe(path: Path) -> dict[str, Any]:
         from edgesmith.pipeline.produce import load_bundle
 
         bundle = load_bundle(path)
-        built = {name: f"{exported.size_bytes / 1e6:.2f} MB, checksums good" for name, exported in bundle.exported.items()}
+        built = {
+            name: f"{exported.size_bytes / 1e6:.2f} MB, checksums good" for name, exported in bundle.exported.items()
+        }
         return {"kind": "bundle", **built, **{name: absent.reason for name, absent in bundle.absent.items()}}
     from edgesmith.bench.adopt import adopt
 

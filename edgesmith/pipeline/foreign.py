@@ -88,7 +88,18 @@ def _shapes(exported: Exported) -> str:
 
 def bench_table(record: BenchRecord) -> BenchTable:
     """Percentiles with intervals and the ratio to the reference, a row a candidate."""
-    header = ("file", "p50 ms", "p90 ms", "p99 ms", "times faster", "load ms", "peak MB", "size MB", "precision", "engine")
+    header = (
+        "file",
+        "p50 ms",
+        "p90 ms",
+        "p99 ms",
+        "times faster",
+        "load ms",
+        "peak MB",
+        "size MB",
+        "precision",
+        "engine",
+    )
     by_name = {m.target: m for m in record.measurements}
     rows = tuple(_row(m, by_name.get(record.reference)) for m in record.measurements)
     cpu = record.device
@@ -132,7 +143,9 @@ def verify_files(files: Sequence[Path], request: Request, limits: Mapping[str, A
         for name, exported in named.items():
             if len(exported.inputs) != len(original.inputs):
                 shapes = f"{name} takes {_shapes(exported)}, the original {_shapes(original)}"
-                raise UsageError("compare with the original", shapes, "give --against the model this file was made from")
+                raise UsageError(
+                    "compare with the original", shapes, "give --against the model this file was made from"
+                )
         bundle = Bundle(Path(work), {REFERENCE: original, **named}, {})
         ready = as_tensors(inputs, original)
         title = f"verify against {request.model}"

@@ -15,7 +15,7 @@ from edgesmith.bench.job import Schedule
 from edgesmith.bench.run import infer, measure
 from edgesmith.data.split import Evaluation, Split
 from edgesmith.devices import DEVICES
-from edgesmith.pipeline.produce import Bundle
+from edgesmith.pipeline.produce import Absent, Bundle
 from edgesmith.pipeline.recipe import Bench, Targets
 from edgesmith.pipeline.sources import Inputs
 from edgesmith.report import collect, table
@@ -99,7 +99,9 @@ def load_outputs(folder: Path) -> Outputs:
             target, _, name = key.partition("|")
             arrays.setdefault(target, {})[name] = file[key]
     rows = records.read(folder / "unrun.json")
-    return Outputs(arrays, {name: records.from_json(Measurement, row) for name, row in rows.items() if name != "schema"})
+    return Outputs(
+        arrays, {name: records.from_json(Measurement, row) for name, row in rows.items() if name != "schema"}
+    )
 
 
 def time_targets(
@@ -126,9 +128,7 @@ def judge(evidence: Evidence, limits: Mapping[str, Any], targets: Targets) -> Ju
         agreements = tuple(a for name in others for a in agreement.compare(name, ran[REFERENCE], ran[name]))
     failures, absences = _reasons(evidence)
     demanded = tuple(name for name in targets.required if name != REFERENCE)
-    verdicts = gate(
-        Limits(**limits), accuracies, agreements, evidence.bench, demanded, REFERENCE, failures, absences
-    )
+    verdicts = gate(Limits(**limits), accuracies, agreements, evidence.bench, demanded, REFERENCE, failures, absences)
     failed_built = [v.target for v in verdicts if v.target in targets.built and v.state == "fail"]
     absent_built = [name for name in targets.built if name in evidence.bundle.absent]
     # The original itself is demanded too: without it nothing was compared with anything.
@@ -139,7 +139,7 @@ def judge(evidence: Evidence, limits: Mapping[str, Any], targets: Targets) -> Ju
 
 def _reasons(evidence: Evidence) -> tuple[dict[str, str], dict[str, str]]:
     """Why targets failed, and why others were not measured."""
-    rows = {**evidence.bundle.absent, **evidence.outputs.unrun}
+    rows: dict[str, Absent | Measurement] = {**evidence.bundle.absent, **evidence.outputs.unrun}
     failures = {name: row.reason for name, row in rows.items() if row.state == "failed"}
     absences = {name: row.reason for name, row in rows.items() if row.state == "not_measured"}
     return failures, absences

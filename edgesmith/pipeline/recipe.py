@@ -188,7 +188,9 @@ def _stage_problems(stage: Mapping[str, Any], path: str, earlier: Sequence[str])
     if isinstance(method, dict):
         teacher = method.get("teacher")
         if teacher is not None and teacher not in earlier:
-            problems.append(f"{path}.method.teacher: no earlier stage is called {teacher!r} (there are: {list(earlier)})")
+            problems.append(
+                f"{path}.method.teacher: no earlier stage is called {teacher!r} (there are: {list(earlier)})"
+            )
         method = {key: value for key, value in method.items() if key != "teacher"}
     problems += spec_problems("method", method, f"{path}.method")
     if stage.get("model") is not None:

@@ -45,7 +45,7 @@ class Source:
     outputs: tuple[str, ...] = ()
 
 
-def open_model(text: str, weights: Path | None = None, trust: Trust = Trust()) -> Source:  # noqa: B008 (frozen)
+def open_model(text: str, weights: Path | None = None, trust: Trust = Trust()) -> Source:
     """A model as typed on the command line: timm:NAME | package.module:factory | file.pt2 | a built-in name."""
     if text.endswith(".pt2"):
         if weights is not None:
@@ -73,7 +73,9 @@ def model_from_spec(spec: Mapping[str, Any], trust: Trust) -> Source:
     if ":" not in use:
         return _from_spec(spec)
     if not trust.imports:
-        raise UsageError(f"model {use!r} of the recipe", "it names code to import", "add --allow-import if you trust it")
+        raise UsageError(
+            f"model {use!r} of the recipe", "it names code to import", "add --allow-import if you trust it"
+        )
     return _from_factory(use, {key: value for key, value in spec.items() if key != "use"})
 
 
@@ -172,7 +174,9 @@ def read_preprocessing(
         both = (sides[0], sides[-1])
         return Preprocessing(both, _numbers(raw["mean"], float), _numbers(raw["std"], float), color_name)
     except (KeyError, TypeError, ValueError) as error:
-        raise UsageError("preprocessing", f"{type(error).__name__}: {error}", "needs size, mean, std [, color]") from error
+        raise UsageError(
+            "preprocessing", f"{type(error).__name__}: {error}", "needs size, mean, std [, color]"
+        ) from error
 
 
 def _numbers(value: Any, kind: type) -> tuple[Any, ...]:
@@ -207,14 +211,18 @@ def read_inputs(text: str, specs: Sequence[TensorSpec], preprocessing: Preproces
         return Inputs(random_feed(fixed, seed=1), False, text, warning=warning)
     path = Path(text)
     if not path.exists():
-        raise MissingResource(f"inputs {text}", "no such file or folder", "give a folder of images, a file.npz or random:N")
+        raise MissingResource(
+            f"inputs {text}", "no such file or folder", "give a folder of images, a file.npz or random:N"
+        )
     if path.is_dir():
         spec = {"use": "folder", "root": str(path), "strict": strict, "holdout": 1.0}
         data: Data = options.call("dataset", spec, preprocessing=preprocessing)
     elif path.suffix == ".npz":
         data = options.call("dataset", {"use": "arrays", "source": str(path)}, preprocessing=preprocessing)
     else:
-        raise UsageError(f"inputs {text}", f"{path.suffix or 'no'} suffix", "give a folder of images, a file.npz or random:N")
+        raise UsageError(
+            f"inputs {text}", f"{path.suffix or 'no'} suffix", "give a folder of images, a file.npz or random:N"
+        )
     split = data.evaluation.split if data.evaluation else data.calibration
     return Inputs(dict(split.inputs), data.preprocessing is not None, data.digest, split.labels, data.skipped)
 

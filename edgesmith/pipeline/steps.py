@@ -15,7 +15,16 @@ from edgesmith.data.split import Data
 from edgesmith.errors import UsageError
 from edgesmith.pipeline import options, training
 from edgesmith.pipeline.convert import load_plans, plan_row, save_plans
-from edgesmith.pipeline.judge import Evidence, Table, judge, load_outputs, run_outputs, save_outputs, tabulate, time_targets
+from edgesmith.pipeline.judge import (
+    Evidence,
+    Table,
+    judge,
+    load_outputs,
+    run_outputs,
+    save_outputs,
+    tabulate,
+    time_targets,
+)
 from edgesmith.pipeline.produce import (
     Bundle,
     build_targets,
@@ -106,7 +115,13 @@ class Run:
             return training.train(self.recipe, stage, self.data, folder, self.folders(), self.trust, self.say)
 
         config = {"stage": asdict(stage), **self._origin()}
-        sources = (*_SUPPLIERS, "compress/task.py", "compress/fit.py", "compress/head_sharing.py", "pipeline/training.py")
+        sources = (
+            *_SUPPLIERS,
+            "compress/task.py",
+            "compress/fit.py",
+            "compress/head_sharing.py",
+            "pipeline/training.py",
+        )
         needs = (f"train-{teacher}",) if teacher else ()
         packages = ("torch", "lightning-fabric", "numpy")
         return Step(f"train-{stage.name}", config, work, needs, sources, packages, keeps=("last.ckpt",))
@@ -145,7 +160,9 @@ class Run:
 
     def _outputs_step(self) -> Step:
         def work(folder: Path) -> Mapping[str, Any]:
-            found = run_outputs(self.bundle.exported, training.evaluation_inputs(self.data), folder / "job", self.device, self.say)
+            found = run_outputs(
+                self.bundle.exported, training.evaluation_inputs(self.data), folder / "job", self.device, self.say
+            )
             save_outputs(folder, found)
             return {"ran": sorted(found.arrays), "unrun": {name: row.reason for name, row in found.unrun.items()}}
 
@@ -157,7 +174,7 @@ class Run:
         bench = self.recipe.bench
 
         def work(folder: Path) -> Mapping[str, Any]:
-            assert bench is not None  # noqa: S101 (the step exists only then)
+            assert bench is not None
             inputs = training.evaluation_inputs(self.data)
             record = time_targets(self.bundle.exported, inputs, folder / "job", self.device, bench, self.say)
             records.save(folder / "bench.json", record)

@@ -44,7 +44,8 @@ def task_of(recipe: Recipe, stage: Train, folders: Folders, trust: Trust) -> Tas
     if teacher_name is not None:
         teacher_stage = next(item for item in recipe.train if item.name == teacher_name)
         teacher = deployable(recipe, teacher_stage, folders, trust)
-    classes = int(student.module.head.out_features) if getattr(student.module, "head", None) is not None else 0
+    head = getattr(student.module, "head", None)
+    classes = head.out_features if isinstance(head, nn.Linear) else 0
     return options.call("method", method, parts=Parts(student.module, teacher, classes))
 
 
@@ -66,7 +67,8 @@ def train(
 
     def report(epoch: Any) -> None:
         accuracy = "" if epoch.accuracy is None else f", accuracy {epoch.accuracy:.3f}"
-        say(f"train-{stage.name}: epoch {epoch.epoch}/{config.epochs}, loss {epoch.loss:.3f}{accuracy}, {epoch.seconds:.1f} s")
+        done = f"epoch {epoch.epoch}/{config.epochs}, loss {epoch.loss:.3f}{accuracy}, {epoch.seconds:.1f} s"
+        say(f"train-{stage.name}: {done}")
 
     result = fit(task, data.train, data.preprocessing, config, folder, report)
     state = {name: tensor.contiguous() for name, tensor in task.deployable().state_dict().items()}

@@ -63,7 +63,14 @@ def gate(
     failures, absences = failures or {}, absences or {}
     reference = reference or (bench.reference if bench else None)
     measured = {m.target: m for m in bench.measurements} if bench else {}
-    seen = [*required, *failures, *absences, *(a.target for a in accuracies), *(a.target for a in agreements), *measured]
+    seen = [
+        *required,
+        *failures,
+        *absences,
+        *(a.target for a in accuracies),
+        *(a.target for a in agreements),
+        *measured,
+    ]
     found: list[Verdict] = []
     for target in dict.fromkeys(seen):
         if target == reference:

@@ -12,7 +12,19 @@ VOCABULARY = [
 ]  # fmt: skip
 PILLARS = ["compress", "export", "runtimes", "devices"]
 # Top to bottom; the pillars stand beside one another.
-ORDER = [VOCABULARY, ["models"], ["data"], ["graph"], PILLARS, ["bench"], ["verify"], ["report"], ["kits"], ["pipeline"], ["cli"]]
+ORDER = [
+    VOCABULARY,
+    ["models"],
+    ["data"],
+    ["graph"],
+    PILLARS,
+    ["bench"],
+    ["verify"],
+    ["report"],
+    ["kits"],
+    ["pipeline"],
+    ["cli"],
+]
 LEVEL = {member: level for level, members in enumerate(ORDER) for member in members}
 # The report is rebuilt on machines that have nothing but the vocabulary.
 VOCABULARY_ONLY = {"report"}

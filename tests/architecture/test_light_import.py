@@ -9,7 +9,18 @@ import pytest
 
 from tests.architecture import source
 
-HEAVY = ["torch", "onnx", "onnxruntime", "openvino", "coremltools", "torchao", "sklearn", "lightning_fabric", "timm", "scipy"]
+HEAVY = [
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+    "coremltools",
+    "torchao",
+    "sklearn",
+    "lightning_fabric",
+    "timm",
+    "scipy",
+]
 _REPORT = "import sys; print('loaded:', *[m for m in {heavy!r} if m in sys.modules])"
 
 

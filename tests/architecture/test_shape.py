@@ -75,7 +75,9 @@ def test_no_error_is_swallowed_whole() -> None:
     for file in source.files():
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.ExceptHandler) and all(isinstance(s, ast.Pass) for s in node.body):
-                broad = node.type is None or (isinstance(node.type, ast.Name) and node.type.id in ("Exception", "BaseException"))
+                broad = node.type is None or (
+                    isinstance(node.type, ast.Name) and node.type.id in ("Exception", "BaseException")
+                )
                 if broad:
                     swallowed.append(f"{source.name(file)}:{node.lineno}")
     assert swallowed == []
@@ -93,7 +95,9 @@ def test_inheritance_is_one_deep() -> None:
     for file in source.files():
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.ClassDef) and source.name(file) != "errors.py":
-                deep += [node.name for b in node.bases if isinstance(b, ast.Name) and b.id in ours and b.id not in _PROTOCOLS]
+                deep += [
+                    node.name for b in node.bases if isinstance(b, ast.Name) and b.id in ours and b.id not in _PROTOCOLS
+                ]
     assert deep == []
 
 

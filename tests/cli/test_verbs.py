@@ -115,7 +115,9 @@ def test_verify_passes_what_agrees_and_fails_what_does_not(edgesmith: Callable[.
     inputs = ("--inputs", built / "inputs.npz")
     good = edgesmith("verify", built / "foreign.onnx", "--against", built / "net.pt2", *inputs)
     assert good.code == 0 and "pass" in good.out
-    bad = edgesmith("verify", built / "foreign.onnx", "--against", "tests.models:ResidualAdd", *SHAPE, *inputs, "--json")
+    bad = edgesmith(
+        "verify", built / "foreign.onnx", "--against", "tests.models:ResidualAdd", *SHAPE, *inputs, "--json"
+    )
     assert bad.code == 1  # other weights
     assert any(v["state"] == "fail" for v in bad.json["verdicts"])
 

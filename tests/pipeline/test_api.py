@@ -53,7 +53,9 @@ def test_a_bundle_is_read_back_and_damage_is_named(bundle: Bundle, tmp_path: Pat
 
 def test_check_judges_every_target_against_the_module(bundle: Bundle) -> None:
     required = ["ort-fp32", "ort-int8", "openvino-fp32"]
-    table = edgesmith.check(bundle, against=tiny("two"), data=loader(), limits={"cosine": 0.9}, required=required, bench=False)
+    table = edgesmith.check(
+        bundle, against=tiny("two"), data=loader(), limits={"cosine": 0.9}, required=required, bench=False
+    )
     states = {v.target: v.state for v in table.judgement.verdicts if v.check == "cosine"}
     assert all(states[name] == "pass" for name in required)
     assert table.exit_code == 0
@@ -66,7 +68,9 @@ def test_check_fails_when_the_module_is_another_one(bundle: Bundle) -> None:
     with torch.no_grad():
         for parameter in other.parameters():
             parameter.neg_()
-    table = edgesmith.check(bundle, against=other, data=loader(), limits={"cosine": 0.9}, required=["ort-fp32"], bench=False)
+    table = edgesmith.check(
+        bundle, against=other, data=loader(), limits={"cosine": 0.9}, required=["ort-fp32"], bench=False
+    )
     assert table.exit_code == 1
 
 

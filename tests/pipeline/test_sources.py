@@ -88,7 +88,9 @@ def test_inputs_of_each_kind(tmp_path: Path) -> None:
         read_inputs(str(folder), specs, None, strict=False)
 
 
-@pytest.mark.parametrize(("text", "error"), [("random:0", UsageError), ("random:x", UsageError), ("nowhere", MissingResource)])
+@pytest.mark.parametrize(
+    ("text", "error"), [("random:0", UsageError), ("random:x", UsageError), ("nowhere", MissingResource)]
+)
 def test_inputs_that_are_not_there(text: str, error: type[Exception]) -> None:
     with pytest.raises(error):
         read_inputs(text, (TensorSpec("x", (1, 3)),), None, strict=False)
