@@ -37,7 +37,7 @@ def apply_plan(program: Program, plan: QuantPlan) -> Program:
     prepared = prepare_pt2e(module, PlanQuantizer(plan, nodes))
     converted = convert_pt2e(prepared)
     result = lowered.rewritten(converted, paths, origins)
-    _check_numbers(plan, result, lowered)
+    _check_numbers(plan, result)
     return result
 
 
@@ -60,7 +60,7 @@ def _check_edges(plan: QuantPlan, nodes: Mapping[str, fx.Node]) -> None:
         )
 
 
-def _check_numbers(plan: QuantPlan, result: Program, lowered: Program) -> None:
+def _check_numbers(plan: QuantPlan, result: Program) -> None:
     """Every edge of the plan is quantized with its own numbers, and nothing else is quantized."""
     by_path = result.nodes
     inputs = dict(

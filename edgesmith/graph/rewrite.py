@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from torch import fx
+from torch import Tensor, fx
 
 from edgesmith.graph.activations import lower_activations
 from edgesmith.graph.naming import operator_name, unique
-from edgesmith.graph.operators import aten, constant, constant_or_none, groups, is_weighted, set_constant, source
+from edgesmith.graph.operators import (
+    add_constant,
+    aten,
+    constant,
+    constant_or_none,
+    groups,
+    is_weighted,
+    set_constant,
+    source,
+)
 from edgesmith.graph.program import Origin, Program
 
-__all__ = ["fold_batchnorm", "lower_activations", "pointwise_to_linear", "simplify"]
+__all__ = ["batchnorm_to_depthwise", "fold_batchnorm", "lower_activations", "pointwise_to_linear", "simplify"]
 
 _RESHAPES = {"flatten", "view", "reshape", "squeeze"}
 
 
 def simplify(program: Program) -> Program:
-    """What every plan is made for and applied to: batch norms folded, last 1x1 convolutions as linear layers."""
-    return pointwise_to_linear(fold_batchnorm(program))
+    """What every plan is made for and applied to: batch norms folded or written as depthwise convolutions, last 1x1
+    convolutions as linear layers.
+    """
+    return pointwise_to_linear(batchnorm_to_depthwise(fold_batchnorm(program)))
 
 
 def fold_batchnorm(program: Program) -> Program:
@@ -36,6 +47,32 @@ def fold_batchnorm(program: Program) -> Program:
             norm.replace_all_uses_with(source(norm))
             module.graph.erase_node(norm)
     return program.rewritten(module, paths, origins)
+
+
+def batchnorm_to_depthwise(program: Program) -> Program:
+    """Write every batch norm of maps that is left as a depthwise 1x1 convolution, which runtimes run in integers."""
+    left = [node.name for node in program.module.graph.nodes if _is_map_norm(node)]
+    if not left:
+        return program
+    module, paths, origins = program.copy()
+    for norm in [node for node in module.graph.nodes if node.name in left]:
+        scale, shift = _scale_and_shift(module, norm)
+        folder = str(source(norm, 3).target).removesuffix("running_mean")
+        weight = add_constant(module, norm, scale.reshape(-1, 1, 1, 1), folder + "weight")
+        bias = add_constant(module, norm, shift, folder + "bias")
+        with module.graph.inserting_before(norm):
+            arguments = (source(norm), weight, bias, [1, 1], [0, 0], [1, 1], len(scale))
+            layer = module.graph.call_function(aten.conv2d.default, arguments)
+        layer.meta.update(norm.meta)
+        paths[layer.name] = paths.pop(norm.name)
+        norm.replace_all_uses_with(layer)
+        module.graph.erase_node(norm)
+    return program.rewritten(module, paths, origins)
+
+
+def _is_map_norm(node: fx.Node) -> bool:
+    is_norm = node.op == "call_function" and operator_name(node) == "batch_norm" and not node.args[5]
+    return is_norm and node.meta["val"].dim() == 4
 
 
 def pointwise_to_linear(program: Program) -> Program:
@@ -100,15 +137,21 @@ def _foldable(norm: fx.Node) -> fx.Node | None:
 
 def _fold(module: fx.GraphModule, layer: fx.Node, norm: fx.Node) -> None:
     weight, bias = constant(module, layer, 1), constant_or_none(module, layer, 2)
+    scale, shift = _scale_and_shift(module, norm)
+    name = str(source(layer, 1).target)
+    set_constant(module, layer, 1, weight * scale.reshape(-1, *[1] * (weight.dim() - 1)), name)
+    set_constant(
+        module, layer, 2, shift if bias is None else bias * scale + shift, name.removesuffix("weight") + "bias"
+    )
+
+
+def _scale_and_shift(module: fx.GraphModule, norm: fx.Node) -> tuple[Tensor, Tensor]:
+    """A batch norm as scale * x + shift, channel by channel."""
     gamma, beta = constant_or_none(module, norm, 1), constant_or_none(module, norm, 2)
     mean, var = constant(module, norm, 3), constant(module, norm, 4)
     scale = (var + float(norm.args[7])).rsqrt()  # type: ignore[arg-type]
     scale = scale if gamma is None else scale * gamma
-    shift = -mean * scale if bias is None else (bias - mean) * scale
-    shift = shift if beta is None else shift + beta
-    name = str(source(layer, 1).target)
-    set_constant(module, layer, 1, weight * scale.reshape(-1, *[1] * (weight.dim() - 1)), name)
-    set_constant(module, layer, 2, shift, name.removesuffix("weight") + "bias")
+    return scale, -mean * scale if beta is None else beta - mean * scale
 
 
 def _hand_over(layer: fx.Node, norm: fx.Node, paths: dict[str, str], origins: dict[str, Origin]) -> None:

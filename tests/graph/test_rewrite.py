@@ -75,6 +75,15 @@ def test_a_batch_norm_behind_something_else_stays(net: nn.Sequential) -> None:
     assert operators(fold_batchnorm(program)) == operators(program)
 
 
+def test_a_batch_norm_that_cannot_be_folded_becomes_a_depthwise_convolution() -> None:
+    net = nn.Sequential(nn.BatchNorm2d(3), nn.ReLU(), nn.Conv2d(3, 4, 3), nn.ReLU(), nn.BatchNorm2d(4, affine=False))
+    program = capture(settled(net), example())
+    rewritten = simplify(program)
+    assert operators(rewritten) == ["conv2d", "relu", "conv2d", "relu", "conv2d"]
+    assert list(rewritten.nodes) == list(program.nodes)
+    assert_same(program, rewritten, example(batch=3))
+
+
 class Shared(nn.Module):
     """One convolution, two batch norms: the weight has two folded versions. Or one result read twice."""
 

@@ -58,7 +58,7 @@ class _Watcher(fx.Interpreter):
     def run_node(self, n: fx.Node) -> object:
         value = super().run_node(n)
         if n.name in self.edges:
-            self._see(self.edges[n.name], value)
+            self._see(self.edges[n.name], value if _has_channels(n) else value.flatten())
         return value
 
     def _see(self, edge: str, value: Tensor) -> None:
@@ -76,6 +76,12 @@ class _Watcher(fx.Interpreter):
 
     def record(self) -> dict[str, EdgeRange]:
         return {edge: EdgeRange(_numpy(low), _numpy(high)) for edge, (low, high) in self.ranges.items()}
+
+
+def _has_channels(node: fx.Node) -> bool:
+    """Whether axis 1 counts channels; in attention it may be the batch."""
+    shape = node.meta["val"].shape
+    return len(shape) > 1 and isinstance(shape[1], int)
 
 
 def _extremes(value: Tensor) -> tuple[Tensor, Tensor]:

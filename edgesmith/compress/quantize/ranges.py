@@ -38,7 +38,7 @@ def times(seen: EdgeRange, factor: np.ndarray) -> EdgeRange:
 
 def _recorded(program: Program, node: fx.Node, edge: str, record: RangeRecord) -> EdgeRange:
     seen, shape = record.edges[edge], node.meta["val"].shape
-    if len(shape) > 1 and len(seen.low) != shape[1]:
+    if len(shape) > 1 and isinstance(shape[1], int) and len(seen.low) != shape[1]:
         found = f"the calibration record has {len(seen.low)} channels, the program {shape[1]}"
         raise UsageError(f"the range of {edge}", found, "calibrate this model")
     origin = program.origins.get(node.name)
