@@ -120,7 +120,7 @@ def test_one_that_breaks_in_an_outputs_job(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_worker_that_is_ended_leaves_no_child(tmp_path, number):
     if number == signal.SIGKILL and sys.platform != "linux":
-        pytest.skip("only Linux ends a child with its parent")
+        pytest.skip("linux: only Linux ends a child with its parent")
     prepared(tmp_path, "a", "b", accidents={"b": ("hang", 1)})
     argv = [sys.executable, "-m", "edgesmith.bench.worker", str(tmp_path)]
     worker = subprocess.Popen(argv, cwd=SOURCE, stdout=subprocess.DEVNULL)

@@ -31,7 +31,7 @@ def open_or_skip(name: str, sample: Sample) -> Session:
     except (MissingPackage, MissingResource) as error:
         if name not in NEEDS:
             raise
-        pytest.skip(f"needs {NEEDS[name]}: runtime {name}: {error.found}")
+        pytest.skip(f"{NEEDS[name]}: runtime {name}: {error.found}")
     return session
 
 

@@ -21,7 +21,7 @@ def test_a_package_is_described_on_every_system(sample):
     assert found.precision == "fp32"
 
 
-@pytest.mark.skipif(sys.platform == "darwin", reason="shows what happens elsewhere than on macOS")
+@pytest.mark.skipif(sys.platform == "darwin", reason="linux: shows what happens elsewhere than on macOS")
 def test_elsewhere_than_on_macos_the_row_is_not_measured(sample):
     with pytest.raises(MissingResource, match=r"macOS only.*not_measured"):
         CoreMLRuntime.open(sample.exported, RunOptions())

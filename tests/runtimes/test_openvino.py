@@ -54,7 +54,7 @@ def test_fp32_is_computed_in_fp32(conv):
         np.testing.assert_allclose(session.run(feed)["y"], reference.run(feed)["y"], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.skipif(not HAS_BF16, reason="needs a CPU with bf16")
+@pytest.mark.skipif(not HAS_BF16, reason="cpu: it has no bf16")
 def test_bf16_is_declared_and_really_bf16(conv):
     mine, other = conv
     feed = random_feed(mine.inputs, 0)
