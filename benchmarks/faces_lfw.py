@@ -24,7 +24,18 @@ from edgesmith.results import Interval
 
 ROOT = Path(__file__).parent.parent
 PERCENT = ("accuracy", "tar@1e-2", "tar_all@1e-3", "tar_all@1e-4")
-HEADER = ("target", "accuracy %", "TAR@1e-2", "TAR@1e-3 all", "TAR@1e-4 all", "cosine mean", "p1", "min", "p50 ms", "x eager")
+HEADER = (
+    "target",
+    "accuracy %",
+    "TAR@1e-2",
+    "TAR@1e-3 all",
+    "TAR@1e-4 all",
+    "cosine mean",
+    "p1",
+    "min",
+    "p50 ms",
+    "x eager",
+)
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
-"""Wall time of the quickstart recipe, from nothing, as `make demo` runs it, and of its second call.
+"""Wall time of the quickstart recipe from nothing, as `make demo` runs it, of its second call, and of the tests.
 
-    python benchmarks/quickstart.py [--json FILE] [--quick]
+python benchmarks/quickstart.py [--tests] [--json FILE] [--quick]
 """
 
 from __future__ import annotations
@@ -19,22 +19,27 @@ import claims
 from edgesmith.results import Interval
 
 ROOT = Path(__file__).parent.parent
-CALL = [sys.executable, "-c", "from edgesmith.cli.app import main; main()"]
+CALL = ["-c", "from edgesmith.cli.app import main; main()"]
 QUICK = ["--set", "train.0.fit.epochs=1", "--set", "train.1.fit.epochs=1", "--set", "limits={}"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--tests", action="store_true", help="time the whole test suite too")
     parser.add_argument("--quick", action="store_true", help="one epoch a stage: no claims")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as out:
         words = ["run", str(ROOT / "recipes" / "quickstart.yaml"), "--out", out, *(QUICK if options.quick else [])]
-        rows = [timed("first call", words), timed("second call", words)]
+        rows = [timed("first call", [*CALL, *words]), timed("second call", [*CALL, *words])]
         report = json.loads((Path(out) / "report.json").read_text())
     for row in rows:
         print(f"{row['call']}: {row['wall_s']:.1f} s, exit code {row['exit_code']}")
-    found = [] if options.quick else [claim("wall time of the quickstart", rows[0]), claim("wall time again", rows[1])]
+    if options.tests:
+        rows.append(timed("tests", ["-m", "pytest", "-q"]))
+        print(f"tests: {rows[-1]['wall_s']:.1f} s, exit code {rows[-1]['exit_code']}")
+    names = ("wall time of the quickstart", "wall time of its second call", "wall time of the tests")
+    found = [] if options.quick else [claim(name, row) for name, row in zip(names, rows)]
     print("\n".join(claims.table(found)))
     if options.json:
         claims.write_json(options.json, "quickstart", [*rows, *report["rows"]], found)
@@ -43,7 +48,7 @@ def main() -> None:
 def timed(call: str, words: list[str]) -> dict[str, str | float | int]:
     """One call in a process of its own."""
     started = time.monotonic()
-    done = subprocess.run([*CALL, *words], cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)
+    done = subprocess.run([sys.executable, *words], cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)
     return {"call": call, "wall_s": time.monotonic() - started, "exit_code": done.returncode}
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from edgesmith.report import wording
 
-HEADER = ("target", "verdict", "accuracy", "drop", "p50 ms", "p99 ms", "× reference", "× best float", "size")
+HEADER = ("target", "verdict", "runs in", "accuracy", "drop", "p50 ms", "p99 ms", "× reference", "× best float", "size")
+TEXT_COLUMNS = 3  # the first ones; numbers follow, aligned to the right
 
 
 def lines(report: Mapping[str, Any]) -> list[str]:
@@ -21,7 +22,7 @@ def lines(report: Mapping[str, Any]) -> list[str]:
 
 def markdown(report: Mapping[str, Any]) -> str:
     """The same table in GitHub's Markdown."""
-    rows = [HEADER, tuple("---" if i < 2 else "---:" for i in range(len(HEADER)))]
+    rows = [HEADER, tuple("---" if i < TEXT_COLUMNS else "---:" for i in range(len(HEADER)))]
     rows += [tuple(_escape(cell) for cell in _cells(row)) for row in report["rows"]]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     return "\n\n".join([f"**{_escape(headline(report))}**", table, *map(_escape, notes(report))]) + "\n"
@@ -40,11 +41,21 @@ def notes(report: Mapping[str, Any]) -> list[str]:
         found.append(f"On {device['cpu'] or device['name']}, {device['cores']} cores, {device['os']}.")
     metrics = list(dict.fromkeys(row["accuracy"]["metric"] for row in report["rows"] if row["accuracy"]))
     if metrics:
-        found.append(f"Accuracy is {' or '.join(metrics)}; drop is in percentage points. Intervals are 95 %.")
+        names = " or ".join(wording.METRIC.get(metric, metric) for metric in metrics)
+        found.append(f"Accuracy is {names}; drop is in percentage points, with its 95 % interval.")
     if any(row["overhead"] for row in report["rows"]):
         limit = report["overhead_ms"]
         found.append(f"† p50 under {limit:g} ms: call overhead dominates, so a ratio says little about the model.")
-    return found
+    return found + _reasons(report["rows"])
+
+
+def _reasons(rows: list[Mapping[str, Any]]) -> list[str]:
+    """Why rows did not pass; targets with the same reason share a line."""
+    by_reason: dict[str, list[str]] = {}
+    for row in rows:
+        if row["reason"]:
+            by_reason.setdefault(row["reason"], []).append(row["target"])
+    return [f"{', '.join(targets)}: {reason}" for reason, targets in by_reason.items()]
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -53,8 +64,9 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         row["target"] + (" †" if row["overhead"] else ""),
         wording.STATE_WORD[row["state"]].lower(),
+        row["precision"] if row["engine"] else "–",  # what was executed, not what was asked for
         score,
-        wording.points(row["drop"]["value"]) if row["drop"] else "–",
+        wording.drop(row["drop"]) if row["drop"] else "–",
         _number(row["p50"], wording.milliseconds),
         _number(row["p99"], wording.milliseconds),
         _number(row["speedup"], wording.times),
@@ -68,7 +80,7 @@ def _number(cell: Mapping[str, Any], show: Callable[[float | None], str]) -> str
 
 
 def _pad(text: str, width: int, column: int) -> str:
-    return text.ljust(width) if column < 2 else text.rjust(width)
+    return text.ljust(width) if column < TEXT_COLUMNS else text.rjust(width)
 
 
 def _escape(text: str) -> str:

@@ -12,6 +12,7 @@ STATE_WORD = {
     "not_measured": "Not measured",
     "reference": "Reference",
 }
+METRIC = {"top1": "top-1", "accuracy": "k-fold verification accuracy"}
 STATE_MARK = {"pass": "✓", "fail": "✕", "inconclusive": "?", "not_measured": "–", "reference": "○"}
 MINUS = "\N{MINUS SIGN}"
 
@@ -46,6 +47,13 @@ def milliseconds(value: float | None) -> str:
 def percent(value: float | None, digits: int = 1) -> str:
     """A share as percent."""
     return "–" if value is None else f"{100 * value:.{digits}f} %"
+
+
+def drop(cell: Mapping[str, Any]) -> str:
+    """A drop in points with its interval: "+0.56 [−0.51, 1.98]"."""
+    if cell.get("low") is None or cell.get("high") is None:
+        return points(cell["value"])
+    return f"{points(cell['value'])} [{100 * cell['low']:.2f}, {100 * cell['high']:.2f}]".replace("-", MINUS)
 
 
 def points(value: float | None, digits: int = 2) -> str:

@@ -39,6 +39,7 @@ def test_bars_of_the_quickstart():
     bars = claims.read_bars()
     assert {(bar.kind, bar.metric, bar.op, bar.limit) for bar in bars["quickstart"].values()} == {
         ("bar", "wall_s", "<=", 240),
+        ("bar", "wall_s", "<=", 10),
         ("bar", "wall_s", "<=", 720),
     }
     assert "faces_lfw" in bars

@@ -23,7 +23,7 @@ def test_markdown_has_one_row_a_target_and_escapes():
     rows = (measured("torch-fp32", 10.0), measured("a|<b>", 0.1))
     text = table.markdown(report(required=["a|<b>"], bench=BenchRecord(DEVICE, rows, "torch-fp32", (1.0, 1.0))))
     lines = [line for line in text.splitlines() if line.startswith("|")]
-    assert lines[1].startswith("| --- | --- | ---: |")
+    assert lines[1].startswith("| --- | --- | --- | ---: |")
     assert all(line.replace("\\|", "").count("|") == len(table.HEADER) + 1 for line in lines)
     assert any(line.startswith("| a\\|&lt;b> † |") for line in lines)
     assert "† p50 under 0.2 ms" in text
