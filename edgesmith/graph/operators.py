@@ -44,7 +44,7 @@ def is_weighted(node: fx.Node) -> bool:
 
 
 def is_convolution(node: fx.Node) -> bool:
-    """Whether a node is a convolution."""
+    """Whether the node is a convolution, whatever its weight is."""
     return node.op == "call_function" and operator_name(node) in CONVOLUTIONS
 
 

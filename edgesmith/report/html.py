@@ -100,6 +100,9 @@ def _target(row: Mapping[str, Any], name_metric: bool) -> list[str]:
     executed = " ".join(filter(None, (row["precision"], row["engine"])))
     why = f'<small class="soft why">{escape(wording.question(row["reason"]))}</small>' if row["reason"] else ""
     later, peak = row["later_load_ms"], row["peak_bytes"]
+    if not row["samples"] and score is None:  # nothing but a reason: it gets the whole row
+        size = f"{wording.size(row['size_bytes'])} as exported" if row["size_bytes"] else ""
+        return [escape(row["target"]) + small(" ".join(filter(None, (optional, size)))), chip(row["state"]) + why]
     return [
         escape(row["target"]) + mark + small(optional) + small(executed),
         chip(row["state"]) + why,

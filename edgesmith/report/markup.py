@@ -13,14 +13,17 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], label: str, numeri
     """A table in a box of its own that scrolls and takes the keyboard. Cells are HTML; the header is text."""
     side = [' class="n"' if i >= numeric_from else "" for i in range(len(head))]
     header = "".join(f'<th scope="col"{s}>{escape(text)}</th>' for s, text in zip(side, head))
-    body = "".join(
-        f'<tr><th scope="row">{row[0]}</th>{"".join(f"<td{s}>{cell}</td>" for s, cell in zip(side[1:], row[1:]))}</tr>'
-        for row in rows
-    )
+    body = "".join(f'<tr><th scope="row">{row[0]}</th>{_cells(row, side)}</tr>' for row in rows)
     return (
         f'<div class="scroll {kind}" role="region" aria-label="{escape(label)}" tabindex="0">'
         f"<table><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table></div>"
     )
+
+
+def _cells(row: Sequence[str], side: Sequence[str]) -> str:
+    """The cells after the row's name; the last of a row that is too short takes the columns that are left."""
+    spans = [""] * (len(row) - 2) + [f' colspan="{len(side) - len(row) + 1}"' if len(row) < len(side) else ""]
+    return "".join(f"<td{s}{span}>{text}</td>" for s, span, text in zip(side[1:], spans, row[1:]))
 
 
 def cell(value: Mapping[str, Any] | None, show: Callable[[float | None], str]) -> str:

@@ -190,7 +190,7 @@ def curve(title: str, x: Sequence[float], y: Sequence[float | None], index: int 
     parts.append(
         f'<g class="c{index % COLOURS}"><path class="line" d="{line}"/>'
         f'<circle cx="{end_x:.1f}" cy="{end_y:.1f}" r="3.5"/></g>'
-        f'<text class="name" x="{end_x + 8:.1f}" y="{end_y + 4:.1f}">{values[-1]:.4g}</text>'
+        f'<text class="name" x="{end_x + 8:.1f}" y="{end_y + 4:.1f}">{values[-1]:.3g}</text>'
     )
     told = f"from {values[0]:.4g} to {values[-1]:.4g} over {len(points)} epochs"
     return _svg(height, f"{title} over the epochs", told, parts, NARROW)

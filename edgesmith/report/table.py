@@ -41,8 +41,8 @@ def notes(report: Mapping[str, Any]) -> list[str]:
         found.append(f"On {device['cpu'] or device['name']}, {device['cores']} cores, {device['os']}.")
     metrics = list(dict.fromkeys(row["accuracy"]["metric"] for row in report["rows"] if row["accuracy"]))
     if metrics:
-        names = " or ".join(wording.METRIC.get(metric, metric) for metric in metrics)
-        found.append(f"Accuracy is {names}; drop is in percentage points, with its 95 % interval.")
+        names = " or ".join(wording.metric_name(metric) for metric in metrics)
+        found.append(f"Accuracy: {names}; drop is in percentage points, with its 95 % interval.")
     if any(row["overhead"] for row in report["rows"]):
         limit = report["overhead_ms"]
         found.append(f"† p50 under {limit:g} ms: call overhead dominates, so a ratio says little about the model.")

@@ -12,7 +12,6 @@ STATE_WORD = {
     "not_measured": "Not measured",
     "reference": "Reference",
 }
-METRIC = {"top1": "top-1", "accuracy": "k-fold verification accuracy"}
 STATE_MARK = {"pass": "✓", "fail": "✕", "inconclusive": "?", "not_measured": "–", "reference": "○"}
 MINUS = "\N{MINUS SIGN}"
 
@@ -117,4 +116,4 @@ def metric_name(name: str) -> str:
     """What a column is headed with."""
     if name.startswith("tar"):
         return name.replace("tar_all@", "TAR, all pairs, FAR ").replace("tar@", "TAR, FAR ")
-    return {"top1": "Top-1", "accuracy": "Verification accuracy"}.get(name, name[:1].upper() + name[1:])
+    return {"top1": "Top-1", "accuracy": "Verification accuracy (k-fold)"}.get(name, name[:1].upper() + name[1:])
