@@ -35,7 +35,8 @@ class Exported:
     """A model in one target's format, with what is needed to run it and to check it.
 
     layer_names: module path -> tensor name in the file. golden.npz holds seeded synthetic inputs ("in:<name>")
-    and the reference outputs ("out:<name>"). `root` is where it was loaded from and is not saved.
+    and the reference outputs ("out:<name>"). instruction_set: what an int8 plan was made for, "" for float.
+    `root` is where it was loaded from and is not saved.
     """
 
     target: str
@@ -48,6 +49,7 @@ class Exported:
     preprocessing: Preprocessing | None = None
     labels: tuple[str, ...] = ()
     plan_digest: str | None = None
+    instruction_set: str = ""
     notes: tuple[str, ...] = ()
     root: Path = field(default=Path(), metadata={"json": False})
 

@@ -19,6 +19,7 @@ Precision = Literal["fp32", "fp16", "bf16", "int8"]
 
 S7_PER_CHANNEL = QuantSpec(bits=7, axis=0, narrow=True)
 
+CPU_INSTRUCTION_SETS = ("x86-vnni", "x86", "arm64")
 # Instruction sets whose u8 x s8 products saturate in 16 bits: weights keep 7 bits there.
 SATURATING = frozenset({"x86"})
 
@@ -44,7 +45,7 @@ class QuantRules:
         return tuple(spec for spec in self.weight if spec.bits < 8 or instruction_set not in SATURATING)
 
 
-_ANY_CPU_U8 = {isa: (U8_AFFINE,) for isa in ("x86-vnni", "x86", "arm64")}
+_ANY_CPU_U8 = {isa: (U8_AFFINE,) for isa in CPU_INSTRUCTION_SETS}
 _S8_S7 = (S8_PER_CHANNEL, S7_PER_CHANNEL)
 _ELTWISE = frozenset(
     {

@@ -61,6 +61,7 @@ class Subject:
             "precision": self._session.precision,
             "version": runtime.version(),
             "size_bytes": self._exported.size_bytes,
+            "instruction_set": self._exported.instruction_set,
             "batch": feeds.batch_of(self._exported, self._asked_batch()),
         }
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from edgesmith.bench.pipe import Child
 from edgesmith.devices.facts import this_machine
 from edgesmith.errors import EdgesmithError
 from edgesmith.results import Latency, Measurement
+from edgesmith.targets import CPU_INSTRUCTION_SETS
 
 _SOURCE = Path(__file__).resolve().parents[2]
 _THREAD_VARIABLES = (
@@ -99,12 +100,21 @@ class Trial:
             first_ms=facts.get("first_ms"),
             peak_bytes=facts.get("peak_bytes"),
             size_bytes=facts.get("size_bytes"),
-            notes=() if facts.get("steady", True) else (f"not steady after {facts['warmup']} runs of warm-up",),
+            notes=tuple(_notes(facts)),
         )
 
     def _give_up(self, state: Literal["failed", "not_measured"], reason: str) -> None:
         self._state, self._reason = state, reason
         self.end()
+
+
+def _notes(facts: dict[str, Any]) -> Iterator[str]:
+    """What a reader of the row must know."""
+    if not facts.get("steady", True):
+        yield f"not steady after {facts['warmup']} runs of warm-up"
+    planned, here = facts.get("instruction_set", ""), this_machine().instruction_set
+    if planned in CPU_INSTRUCTION_SETS and planned != here:
+        yield f"warning: quantized for {planned} but run on {here}: accuracy and speed may differ from a plan made for it"
 
 
 def run_job(folder: Path, job: Job, say: Callable[[str], None]) -> Result:

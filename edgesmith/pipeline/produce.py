@@ -135,6 +135,8 @@ def _build_one(
             made = EXPORTERS.get(row.exporter)(program, plan, row, temporary)
             notes = (*source.notes, *made.notes, *(plan.notes if plan else ()))
             full = replace(made, preprocessing=source.preprocessing, labels=source.labels, notes=notes)
+            if plan:
+                full = replace(full, instruction_set=plan.instruction_set)
             save_exported(temporary, full, golden)
     except MissingPackage as error:
         return Absent(name, "not_measured", str(error))

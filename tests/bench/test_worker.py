@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import signal
@@ -10,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from edgesmith.artifact import load_exported, save_exported
 from edgesmith.bench import job as jobs
 from edgesmith.bench.job import Candidate
 from edgesmith.bench.protocol import rounds
 from edgesmith.bench.worker import main, run_job
+from edgesmith.devices.facts import this_machine
 from tests.bench.samples import QUICK, job, model, rows
 from tests.contracts.test_device import all_gone
 
@@ -142,3 +145,15 @@ def test_a_job_that_cannot_be_read_ends_with_its_exit_code(tmp_path, capsys):
     finally:
         signal.signal(signal.SIGTERM, before)
     assert "job.json" in capsys.readouterr().err
+
+
+def test_a_plan_for_another_instruction_set_is_said(tmp_path):
+    here = this_machine().instruction_set
+    elsewhere = "arm64" if here != "arm64" else "x86"
+    made = prepared(tmp_path, "same", "other")
+    for number, planned in ((0, here), (1, elsewhere)):
+        exported = load_exported(tmp_path / f"model-{number}")
+        save_exported(exported.root, dataclasses.replace(exported, instruction_set=planned), None)
+    same, other = run_job(tmp_path, made, lambda line: None).measurements
+    assert same.notes == ()
+    assert f"quantized for {elsewhere} but run on {here}" in other.notes[-1]
