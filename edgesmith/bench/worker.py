@@ -114,7 +114,7 @@ def _notes(facts: dict[str, Any]) -> Iterator[str]:
         yield f"not steady after {facts['warmup']} runs of warm-up"
     planned, here = facts.get("instruction_set", ""), this_machine().instruction_set
     if planned in CPU_INSTRUCTION_SETS and planned != here:
-        yield f"warning: quantized for {planned} but run on {here}: accuracy and speed may differ from a plan made for it"
+        yield f"warning: quantized for {planned} but run on {here}: a plan made for it may be faster and more accurate"
 
 
 def run_job(folder: Path, job: Job, say: Callable[[str], None]) -> Result:
