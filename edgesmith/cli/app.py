@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+import warnings
 
 import typer
 from typer.exceptions import TyperException
@@ -45,6 +46,8 @@ def invoke(arguments: list[str]) -> int:
     """Run one command line and give its exit code; known errors print three parts on stderr, never a trace."""
     debug, as_json = "--debug" in arguments, "--json" in arguments
     words = [word for word in arguments if word != "--debug"]
+    if not debug:
+        warnings.simplefilter("ignore")  # vendors' words for programmers; ours for users go through `say`
     try:
         with output.stdout_kept_clean(as_json):
             code = app(args=words, prog_name="edgesmith", standalone_mode=False)

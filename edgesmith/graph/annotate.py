@@ -7,11 +7,14 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from torch import Tensor, fx
-from torchao.quantization.pt2e.observer import ObserverBase
-from torchao.quantization.pt2e.quantizer import QuantizationAnnotation, QuantizationSpec, Quantizer
 
 from edgesmith.graph.operators import feeds_output
+from edgesmith.graph.quiet import import_noise_hushed
 from edgesmith.quant import BiasOf, EdgeQuant, QuantPlan, QuantSpec
+
+with import_noise_hushed():
+    from torchao.quantization.pt2e.observer import ObserverBase
+    from torchao.quantization.pt2e.quantizer import QuantizationAnnotation, QuantizationSpec, Quantizer
 
 _KEY = "quantization_annotation"  # where torchao looks
 

@@ -7,15 +7,18 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from torch import fx
-from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
 from edgesmith.errors import EdgesmithError, UsageError
 from edgesmith.graph.annotate import PlanQuantizer
 from edgesmith.graph.operators import is_weighted, source
 from edgesmith.graph.program import Program
+from edgesmith.graph.quiet import import_noise_hushed
 from edgesmith.graph.rewrite import lower_activations, simplify
 from edgesmith.quant import BiasOf, EdgeQuant, QuantPlan
 from edgesmith.targets import check_plan
+
+with import_noise_hushed():
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
 _ops = torch.ops.quantized_decomposed
 _PER_TENSOR = (_ops.quantize_per_tensor.default, _ops.dequantize_per_tensor.default)
