@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -20,5 +21,12 @@ def command(
     if json:
         output.print_json(facts)
     else:
-        output.print_table(("field", "value"), [(key, str(value)) for key, value in facts.items()])
+        output.print_table(("field", "value"), [(key, _short(value)) for key, value in facts.items()])
     return 0
+
+
+def _short(value: Any) -> str:
+    """One cell: long collections are counted, --json has them whole."""
+    if isinstance(value, (dict, list, tuple)) and len(str(value)) > 300:
+        return f"{len(value)} entries (--json shows them)"
+    return str(value)

@@ -46,7 +46,20 @@ def notes(report: Mapping[str, Any]) -> list[str]:
     if any(row["overhead"] for row in report["rows"]):
         limit = report["overhead_ms"]
         found.append(f"† p50 under {limit:g} ms: call overhead dominates, so a ratio says little about the model.")
-    return found + _reasons(report["rows"])
+    return found + [_agreement(row) for row in report["agreements"]] + _reasons(report["rows"])
+
+
+def _agreement(row: Mapping[str, Any]) -> str:
+    """How one output agrees with the original's, in one line."""
+    if row["problem"]:
+        return f"{row['target']} against {row['output']}: {row['problem']}"
+    cosine, ends = row["cosine"], wording.ends(row["cosine"], lambda value: f"{value:.5f}")
+    interval = f" [{ends}]" if ends else ""
+    return (
+        f"{row['target']} agrees on {row['output']} ({row['n']} samples): cosine {cosine['value']:.5f}{interval}, "
+        f"1st percentile {row['cosine_p1']['value']:.5f}, least {row['cosine_min']['value']:.5f}, "
+        f"max abs {wording.number(row['max_abs']['value'])}, SQNR {wording.number(row['sqnr_db']['value'])} dB"
+    )
 
 
 def _reasons(rows: list[Mapping[str, Any]]) -> list[str]:
