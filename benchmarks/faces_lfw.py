@@ -42,7 +42,7 @@ def main() -> None:
     options = _options()
     overrides = [f"data.root={options.data}"]
     if options.quick:
-        overrides += ["data.limit=1", "bench.blocks=4"]
+        overrides += ["data.limit=2", "bench.blocks=4"]
     recipe = read_recipe(options.recipe, overrides)
     out = options.out or ROOT / "runs" / (recipe.name + ("-quick" if options.quick else ""))
     table = run_recipe(recipe, out, Trust(), print, command=f"benchmarks/faces_lfw.py --recipe {options.recipe}")
@@ -119,7 +119,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--recipe", type=Path, default=ROOT / "recipes" / "faces-lfw.yaml")
     parser.add_argument("--out", type=Path, help="folder of the run")
     parser.add_argument("--json", type=Path, help="write the result here")
-    parser.add_argument("--quick", action="store_true", help="one fold, few samples: no claims")
+    parser.add_argument("--quick", action="store_true", help="two folds, few samples: no claims")
     return parser.parse_args()
 
 
