@@ -43,7 +43,7 @@ def test_images_reach_a_model_of_a_fixed_batch_one_by_one(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
     picture = Preprocessing((8, 8), (0.5,) * 3, (0.5,) * 3)
     answers = infer(LocalDevice(), tmp_path / "job", {"m": found}, {"image": images}, images=True, batch=4)
-    assert "preprocessing is not known" in answers["m"]
+    assert "preprocessing is not known" in answers["m"].reason
 
     known = save_exported(found.root, dataclasses.replace(found, preprocessing=picture), None)
     answers = infer(LocalDevice(), tmp_path / "job", {"m": known}, {"image": images}, images=True, batch=4)
