@@ -49,7 +49,7 @@ def test_outputs_or_the_reason(tmp_path, models):
     answers = infer(LocalDevice(root=tmp_path / "device"), tmp_path / "job", many, rows(), images=False, batch=2)
     for name in models:
         np.testing.assert_array_equal(answers[name]["y"], sums(rows()))
-    assert "SIGKILL" in answers["c"] and "package is absent" in answers["d"]
+    assert "SIGKILL" in answers["c"].reason and "package is absent" in answers["d"].reason
     assert not list((tmp_path / "job").glob("*.npz"))
 
 
