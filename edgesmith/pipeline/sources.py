@@ -15,7 +15,7 @@ from torch import nn
 
 from edgesmith.artifact import sha256
 from edgesmith.data.split import Data
-from edgesmith.errors import MissingResource, UsageError
+from edgesmith.errors import EdgesmithError, MissingResource, UsageError
 from edgesmith.graph.trust import load_program, load_weights
 from edgesmith.models import MODELS
 from edgesmith.models.card import Card
@@ -94,13 +94,16 @@ def _from_factory(text: str, arguments: Mapping[str, Any]) -> Source:
     sys.path.insert(0, str(Path.cwd()))  # the user's own module usually lies in the current folder
     try:
         factory = getattr(importlib.import_module(where), attribute)
+        made = factory(**arguments)
     except ModuleNotFoundError as error:
         raise missing_package(error, f"model {text!r}") from error
-    except AttributeError as error:
-        raise UsageError(f"model {text!r}", str(error), "write package.module:factory") from error
+    except EdgesmithError:
+        raise
+    except Exception as error:  # the user's own code may raise anything
+        todo = "write package.module:factory, and see that it runs by itself (--debug shows the trace)"
+        raise UsageError(f"model {text!r}", f"{type(error).__name__}: {error}", todo) from error
     finally:
         sys.path.remove(str(Path.cwd()))
-    made = factory(**arguments)
     if isinstance(made, tuple) and len(made) == 2 and isinstance(made[1], Card):
         return _of_card(*made)
     if not isinstance(made, nn.Module):
@@ -132,7 +135,8 @@ def _load_into(module: nn.Module, weights: Path, trust: Trust) -> None:
 def with_inputs(source: Source, given: Sequence[str], preprocessing: Preprocessing | None) -> Source:
     """Complete a model's inputs from NAME:1,3,224,224 strings, or from the size of its images."""
     if given:
-        return replace(source, inputs=tuple(_parse_input(text) for text in given))
+        specs = tuple(_parse_input(text) for text in given)
+        return replace(source, inputs=specs, preprocessing=preprocessing or source.preprocessing)
     if preprocessing is not None and (not source.inputs or source.preprocessing != preprocessing):
         shape = (1, preprocessing.channels, *preprocessing.size)
         name = source.inputs[0].name if source.inputs else "image"
@@ -146,10 +150,12 @@ def with_inputs(source: Source, given: Sequence[str], preprocessing: Preprocessi
 def _parse_input(text: str) -> TensorSpec:
     name, _, rest = text.partition(":")
     shape, _, dtype = rest.partition(":")
-    try:
-        return TensorSpec(name, tuple(int(size) for size in shape.split(",")), dtype or "float32")
-    except ValueError as error:
-        raise UsageError(f"--input {text}", str(error), "write NAME:1,3,224,224 or NAME:1,16:int64") from error
+    sizes = shape.split(",")
+    if not name or not all(size.isdigit() and int(size) for size in sizes):
+        raise UsageError(
+            f"--input {text}", "not a name and positive sizes", "write NAME:1,3,224,224 or NAME:1,16:int64"
+        )
+    return TensorSpec(name, tuple(int(size) for size in sizes), dtype or "float32")
 
 
 def read_preprocessing(
@@ -158,7 +164,7 @@ def read_preprocessing(
     """Preprocessing from a YAML file or from options ("224" or "112,96"; "0.485,0.456,0.406"); None if none given."""
     given = {"size": size, "mean": mean, "std": std, "color": color}
     if file is not None:
-        raw = yaml.safe_load(file.read_text())
+        raw = _read_yaml(file)
     elif any(value is not None for value in given.values()):
         if size is None or mean is None or std is None:
             missing = ", ".join(f"--{key}" for key in ("size", "mean", "std") if given[key] is None)
@@ -171,11 +177,28 @@ def read_preprocessing(
         color_name = raw.get("color", "rgb")
         if color_name not in ("rgb", "bgr", "gray"):
             raise ValueError(f"color {color_name!r} is none of rgb, bgr, gray")
-        both = (sides[0], sides[-1])
-        return Preprocessing(both, _numbers(raw["mean"], float), _numbers(raw["std"], float), color_name)
+        made = Preprocessing(
+            (sides[0], sides[-1]), _numbers(raw["mean"], float), _numbers(raw["std"], float), color_name
+        )
+        if len(sides) > 2 or min(sides) < 1:
+            raise ValueError(f"size {sides} is not one or two positive numbers")
+        if any(len(values) not in (1, made.channels) for values in (made.mean, made.std)) or min(made.std) <= 0:
+            raise ValueError(f"mean {made.mean} and std {made.std} are not one number a channel, std above 0")
+        return made
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(
             "preprocessing", f"{type(error).__name__}: {error}", "needs size, mean, std [, color]"
+        ) from error
+
+
+def _read_yaml(file: Path) -> Any:
+    try:
+        return yaml.safe_load(file.read_text())
+    except OSError as error:
+        raise MissingResource(f"preprocessing {file}", f"{error.strerror}", "name a YAML file") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"preprocessing {file}", "it is not YAML", "write size, mean, std [, color] into it"
         ) from error
 
 
@@ -228,6 +251,9 @@ def read_inputs(text: str, specs: Sequence[TensorSpec], preprocessing: Preproces
 
 
 def digest_of(spec: Mapping[str, Any]) -> dict[str, str]:
-    """sha256 of every file a spec names, so that a key changes with the file's content."""
-    paths = {key: Path(value) for key, value in spec.items() if isinstance(value, str) and "/" in value}
+    """sha256 of every file a spec names, and of a factory's own module, so that a key changes with their content."""
+    paths = {key: Path(value) for key, value in spec.items() if isinstance(value, str) and key != "use"}
+    module = sys.modules.get(str(spec["use"]).partition(":")[0])
+    if ":" in str(spec["use"]) and module is not None and module.__file__:
+        paths["use"] = Path(module.__file__)
     return {key: sha256(path) for key, path in paths.items() if path.is_file()}
