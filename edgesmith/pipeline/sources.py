@@ -53,11 +53,11 @@ def open_model(text: str, weights: Path | None = None, trust: Trust = Trust()) -
         return _from_program(Path(text), trust)
     name, colon, rest = text.partition(":")
     if colon and name == "timm":
-        source = _from_spec({"use": "timm", "model": rest})
+        source = _from_spec({"use": "timm", "model": rest}, trust)
     elif colon:
         source = _from_factory(text, {})
     elif text in MODELS.names():
-        source = _from_spec({"use": text})
+        source = _from_spec({"use": text}, trust)
     else:
         known = ", ".join(MODELS.names())
         todo = f"give timm:NAME, package.module:factory, a file.pt2, or one of: {known}"
@@ -71,7 +71,7 @@ def model_from_spec(spec: Mapping[str, Any], trust: Trust) -> Source:
     """A model as a recipe names it: {use: NAME, option: value}; `use: package.module:factory` needs trust."""
     use = str(spec["use"])
     if ":" not in use:
-        return _from_spec(spec)
+        return _from_spec(spec, trust)
     if not trust.imports:
         raise UsageError(
             f"model {use!r} of the recipe", "it names code to import", "add --allow-import if you trust it"
@@ -79,8 +79,9 @@ def model_from_spec(spec: Mapping[str, Any], trust: Trust) -> Source:
     return _from_factory(use, {key: value for key, value in spec.items() if key != "use"})
 
 
-def _from_spec(spec: Mapping[str, Any]) -> Source:
-    module, card = options.call("model", spec)
+def _from_spec(spec: Mapping[str, Any], trust: Trust) -> Source:
+    ours = {"trust_pickle": True} if trust.pickle and options.takes("model", spec, "trust_pickle") else {}
+    module, card = options.call("model", spec, **ours)
     return _of_card(module, card)
 
 

@@ -11,6 +11,7 @@ import yaml
 from PIL import Image
 
 import edgesmith
+from edgesmith.errors import UsageError
 from edgesmith.models.resnet import build
 from edgesmith.models.weights import save_weights
 from edgesmith.pipeline.recipe import read_recipe
@@ -96,3 +97,8 @@ def test_every_pattern_of_sources_finds_files(keys: Keys, tmp_path: Path) -> Non
     package = Path(edgesmith.__file__).parent
     assert all(list(package.glob(pattern)) for step in run.steps for pattern in step.sources)
     assert all(step.sources and step.packages for step in run.steps)
+
+
+def test_a_recipe_may_not_name_a_program_unless_allowed(keys: Keys) -> None:
+    with pytest.raises(UsageError, match="allow-import"):
+        keys("bench.device={use: local, python: ./program}")
