@@ -25,7 +25,7 @@ from edgesmith.tensors import Arrays, Preprocessing, TensorSpec
 
 RECORD = "artifact.json"
 GOLDEN = "golden.npz"
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 # What vendors say when a write failed: the system's own words, and PyTorch's zip writer.
 _FULL = ("No space left", "File too large", "Disk quota", "failed writing file", "inline_container.cc")
 
@@ -99,6 +99,15 @@ def sha256(path: Path) -> str:
 def content_key(*parts: Any) -> str:
     """A fingerprint of JSON-able parts; the first 8 characters name a step's folder."""
     return hashlib.sha256(json.dumps(records.to_json(parts), sort_keys=True).encode()).hexdigest()
+
+
+def output_folder(folder: Path) -> Path:
+    """Make a folder the user named to write in. Raises: MissingResource where that is not possible."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MissingResource(f"write into {folder}", f"{error.strerror}", "name a folder that can be made") from error
+    return folder
 
 
 @contextmanager
@@ -182,7 +191,10 @@ def load_exported(root: Path, check: bool = True) -> Exported:
     artifact = open_artifact(root, check)
     if artifact.kind != "exported":
         raise DamagedArtifact(f"open {root} as an exported model", f"it is a {artifact.kind}", "name a target's folder")
-    values = records.from_json(Exported, dict(artifact.meta))
+    try:
+        values = records.from_json(Exported, artifact.meta)
+    except DamagedArtifact as error:
+        raise DamagedArtifact(f"open {root}", f"{error.asked}: {error.found}", error.todo) from error
     if check:
         _check_main(root, values.main, artifact.files)
     object.__setattr__(values, "root", root)

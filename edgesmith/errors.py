@@ -16,7 +16,7 @@ Whatever else reaches the command line is a bug and exits with 4.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 
@@ -48,7 +48,7 @@ class RecipeError(UsageError):
         super().__init__(
             f"read recipe {source}",
             f"{len(self.problems)} {mistakes}\n  " + "\n  ".join(self.problems),
-            "",
+            "correct each line at its path; nothing was run",
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -85,3 +85,9 @@ class EngineFailed(EdgesmithError):
 
 class TrainingFailed(EdgesmithError):
     """Training cannot go on."""
+
+
+def worst(codes: Iterable[int]) -> int:
+    """The exit code that wins where several hold: 4 > 2 > 3 > 1 > 5, and 0 when there is none."""
+    found = set(codes)
+    return next((code for code in (4, 2, 3, 1, 5) if code in found), 0)

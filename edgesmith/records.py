@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -44,16 +45,16 @@ def to_json(value: Any) -> Any:
 def from_json(kind: type[T], data: Any) -> T:
     """Build a record of type `kind` from JSON types. Raises: DamagedArtifact on a missing or unknown field."""
     if not isinstance(data, Mapping):
-        raise DamagedArtifact(f"read a {kind.__name__}", f"a {type(data).__name__}", "make the file again")
+        raise DamagedArtifact(f"read {kind.__name__}", f"it is a {type(data).__name__}", "make the file again")
     hints = typing.get_type_hints(kind)
     fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
     unknown = set(data) - set(fields) - {"schema"}
     if unknown:
-        raise DamagedArtifact(f"read a {kind.__name__}", f"unknown fields {sorted(unknown)}", "update edgesmith")
+        raise DamagedArtifact(f"read {kind.__name__}", f"unknown fields {sorted(unknown)}", "update edgesmith")
     try:
         return kind(**{name: _decode(hints[name], data[name]) for name in fields if name in data})
-    except (TypeError, ValueError) as error:
-        raise DamagedArtifact(f"read a {kind.__name__}", str(error), "make the file again") from error
+    except (TypeError, ValueError, AttributeError) as error:
+        raise DamagedArtifact(f"read {kind.__name__}", str(error), "make the file again") from error
 
 
 def _decode(hint: Any, value: Any) -> Any:
@@ -105,7 +106,8 @@ def write_bytes(path: Path, data: bytes) -> None:
         todo = "make room, or a folder that can be written; an older file is intact"
         raise MissingResource(f"write {path}", f"{error.strerror}", todo) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it is gone after the rename, or never was there
+            temporary.unlink()
 
 
 def save(path: Path, record: Any) -> None:
@@ -118,15 +120,20 @@ def save(path: Path, record: Any) -> None:
 
 def load(kind: type[T], path: Path) -> T:
     """Read a record from a JSON file. Raises: DamagedArtifact, MissingResource."""
-    return from_json(kind, read(path))
+    data = read(path)
+    try:
+        return from_json(kind, data)
+    except DamagedArtifact as error:
+        raise DamagedArtifact(f"read {path}", f"{error.asked}: {error.found}", error.todo) from error
 
 
 def read(path: Path) -> dict[str, Any]:
     """Read a JSON object from a file and check its schema number."""
     try:
         data = json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise MissingResource(f"read {path}", "no such file", "check the path") from error
+    except OSError as error:
+        found = "no such file" if isinstance(error, FileNotFoundError) else f"{error.strerror}"
+        raise MissingResource(f"read {path}", found, "check the path") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DamagedArtifact(f"read {path}", f"not JSON ({error})", "make it again") from error
     if not isinstance(data, dict) or data.get("schema", SCHEMA) not in range(1, SCHEMA + 1):

@@ -11,6 +11,7 @@ import numpy as np
 from edgesmith.errors import UsageError
 
 Arrays = dict[str, np.ndarray]
+TYPES = "use a numeric type, e.g. float32, float16, int64 or uint8"
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,14 @@ class TensorSpec:
     @property
     def dynamic(self) -> bool:
         return any(isinstance(size, str) for size in self.shape)
+
+    @property
+    def numpy_type(self) -> np.dtype:
+        """The type of its arrays. Raises: UsageError for one that numpy does not have."""
+        try:
+            return np.dtype(self.dtype)
+        except TypeError as error:
+            raise UsageError(f"input {self.name!r} of type {self.dtype}", "numpy has no such type", TYPES) from error
 
     def concrete(self, batch: int = 1) -> tuple[int, ...]:
         """The shape with every dynamic axis set to `batch`."""
@@ -71,7 +80,7 @@ def check_feed(specs: Sequence[TensorSpec], feed: Arrays) -> None:
         fits = len(array.shape) == len(spec.shape) and all(
             isinstance(size, str) or size == found for size, found in zip(spec.shape, array.shape)
         )
-        if not fits or array.dtype != np.dtype(spec.dtype):
+        if not fits or array.dtype != spec.numpy_type:
             found = f"{array.dtype} {array.shape}"
             raise UsageError(f"input {spec.name!r} {spec.dtype} {spec.shape}", found, "convert or reshape it")
 
@@ -81,7 +90,7 @@ def random_feed(specs: Sequence[TensorSpec], seed: int = 0, batch: int = 1) -> A
     rng = np.random.default_rng(seed)
     feed: Arrays = {}
     for spec in specs:
-        shape, dtype = spec.concrete(batch), np.dtype(spec.dtype)
+        shape, dtype = spec.concrete(batch), spec.numpy_type
         values = rng.standard_normal(shape) if dtype.kind == "f" else rng.integers(0, 2, shape)
         feed[spec.name] = np.asarray(values, dtype=dtype)
     return feed

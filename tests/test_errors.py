@@ -3,7 +3,7 @@ import pickle
 import pytest
 
 from edgesmith import errors
-from edgesmith.errors import EdgesmithError, RecipeError
+from edgesmith.errors import EdgesmithError, RecipeError, worst
 
 KINDS = [
     k for k in vars(errors).values() if isinstance(k, type) and issubclass(k, EdgesmithError) and k is not RecipeError
@@ -36,3 +36,10 @@ def test_a_recipe_error_holds_all_mistakes():
 
 def test_without_advice_there_is_no_dangling_mark():
     assert str(EdgesmithError("a", "b", "")) == "a: b"
+
+
+@pytest.mark.parametrize(
+    ("codes", "code"), [((), 0), ((0, 0), 0), ((5, 1), 1), ((1, 3, 5), 3), ((3, 2), 2), ((2, 4), 4)]
+)
+def test_the_exit_code_that_wins(codes: tuple[int, ...], code: int) -> None:
+    assert worst(codes) == code

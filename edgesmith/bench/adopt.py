@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from edgesmith.artifact import Exported, building, load_exported, save_exported
+from edgesmith.artifact import RECORD, Exported, building, load_exported, save_exported
 from edgesmith.errors import MissingResource, UsageError
 from edgesmith.runtimes import RUNTIMES
 from edgesmith.targets import RUNTIME_OF_SUFFIX
@@ -16,21 +16,23 @@ def adopt(file: Path, folder: Path) -> Exported:
 
     Raises: UsageError for an unknown suffix, MissingResource, MissingPackage, EngineFailed.
     """
-    runtime_name = RUNTIME_OF_SUFFIX.get(file.suffix.lower())
-    if runtime_name is None:
-        known = ", ".join(sorted(RUNTIME_OF_SUFFIX))
-        raise UsageError(f"open model {file}", f"its suffix is {file.suffix!r}", f"known suffixes: {known}")
     if not file.exists():
         raise MissingResource(f"open model {file}", "no such file", "check the path")
+    runtime_name = RUNTIME_OF_SUFFIX.get(file.suffix.lower())
+    if runtime_name is None:
+        found = f"a folder without {RECORD}" if file.is_dir() else f"its suffix is {file.suffix!r}"
+        todo = f"name the folder of one target, or a model file: {', '.join(sorted(RUNTIME_OF_SUFFIX))}"
+        raise UsageError(f"open model {file}", found, todo)
     runtime = RUNTIMES.get(runtime_name)
     companions = runtime.companions(file)
+    described = runtime.describe(file)
     with building(folder) as temporary:
         _copy(file, temporary / file.name)
         for beside in companions:
             place = temporary / beside.resolve().relative_to(file.parent.resolve())
             place.parent.mkdir(parents=True, exist_ok=True)
             _copy(beside, place)
-        save_exported(temporary, runtime.describe(temporary / file.name), None)
+        save_exported(temporary, described, None)
     return load_exported(folder, check=False)
 
 

@@ -7,7 +7,6 @@ too, so the real standard output is kept aside and descriptor 1 points to standa
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import resource
@@ -21,12 +20,11 @@ from typing import Any
 from edgesmith.artifact import load_exported
 from edgesmith.bench import feeds, protocol
 from edgesmith.bench.job import outputs_file, read_inputs, read_job, write_arrays
+from edgesmith.bench.pipe import die_with_parent
 from edgesmith.errors import EdgesmithError, MissingPackage, MissingResource
 from edgesmith.runtimes import RUNTIMES
 from edgesmith.runtimes.session import RunOptions, Session
 from edgesmith.tensors import Arrays
-
-_PR_SET_PDEATHSIG = 1
 
 
 class Subject:
@@ -120,7 +118,7 @@ def answer(act: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 def main(arguments: list[str]) -> int:
     """Serve until standard input ends or the worker says finish."""
     questions, answers = _own_pipes()
-    _die_with_parent()
+    die_with_parent(signal.SIGKILL)
     folder, number = Path(arguments[0]), int(arguments[1])
     subject: Subject | None = None
     for line in questions:
@@ -144,13 +142,6 @@ def _own_pipes() -> tuple[Any, Any]:
     os.dup2(nothing, 0)
     os.dup2(2, 1)
     return questions, answers
-
-
-def _die_with_parent() -> None:
-    """On Linux, be killed when the worker is, even in the middle of a call that never comes back."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -82,5 +82,5 @@ def _from_images(exported: Exported, inputs: Arrays, rows: np.ndarray) -> Arrays
 
 def _as_taken(spec: TensorSpec, array: np.ndarray) -> np.ndarray:
     """A float array in the model's own float type; other types are left for the session to refuse."""
-    taken = np.dtype(spec.dtype)
+    taken = spec.numpy_type
     return np.ascontiguousarray(array.astype(taken) if taken.kind == "f" == array.dtype.kind else array)

@@ -163,7 +163,7 @@ def read_outputs(folder: Path, number: int, exported: Exported, rows: int) -> Ar
         array = arrays[spec.name]
         rest = zip(spec.shape[1:], array.shape[1:])
         fits = array.ndim == len(spec.shape) and all(isinstance(a, str) or a == b for a, b in rest)
-        if not fits or len(array) != rows or array.dtype != np.dtype(spec.dtype):
+        if not fits or len(array) != rows or array.dtype != spec.numpy_type:
             found = f"{array.dtype} {array.shape} where {rows} rows of {spec.dtype} {spec.shape} were promised"
             raise DamagedArtifact(f"read output {spec.name!r} of {path}", found, "run the job again")
     return arrays

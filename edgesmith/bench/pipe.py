@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import select
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Any
 from edgesmith.errors import EngineFailed, MissingResource
 
 _LAST_LINES = 3
+_PR_SET_PDEATHSIG = 1
 _REAP_S = 5.0
 
 
@@ -109,3 +112,10 @@ def _parsed(line: bytes) -> dict[str, Any]:
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def die_with_parent(number: signal.Signals) -> None:
+    """On Linux, get this signal when the parent dies, even in the middle of a call that never comes back."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from edgesmith.bench import protocol
 from edgesmith.bench.job import Job, Result, log_file, read_job, write_result
-from edgesmith.bench.pipe import Child
+from edgesmith.bench.pipe import Child, die_with_parent
 from edgesmith.devices.facts import this_machine
 from edgesmith.errors import EdgesmithError
 from edgesmith.results import Latency, Measurement
@@ -166,6 +166,7 @@ def _stop(number: int, frame: object) -> None:
 def main(arguments: list[str]) -> int:
     """Run the job in a folder; progress goes to standard output, an error to standard error."""
     signal.signal(signal.SIGTERM, _stop)  # so that the children are ended on the way out
+    die_with_parent(signal.SIGTERM)  # a run that was killed must not go on measuring beside the next one
     folder = Path(arguments[0]).resolve()
     try:
         write_result(folder, run_job(folder, read_job(folder), lambda line: print(line, flush=True)))

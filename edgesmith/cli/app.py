@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 import warnings
@@ -12,12 +13,12 @@ from typer.exceptions import TyperException
 from edgesmith.cli import bench, devices, doctor, export, inspect, output, predict, quantize, report, run, train, verify
 from edgesmith.errors import EdgesmithError
 
+INTERRUPTED = 130
 app = typer.Typer(
     name="edgesmith",
     help="From a PyTorch teacher to a verified artefact on the device.",
     epilog="--json prints one JSON object on stdout; --debug shows the trace of an error. Exit codes: 0 all verdicts "
     "pass, 1 one failed, 2 usage or recipe, 3 something required is absent, 4 a bug, 5 inconclusive or not measured.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -45,13 +46,15 @@ def main() -> None:
 def invoke(arguments: list[str]) -> int:
     """Run one command line and give its exit code; known errors print three parts on stderr, never a trace."""
     debug, as_json = "--debug" in arguments, "--json" in arguments
-    words = [word for word in arguments if word != "--debug"]
+    words = [word for word in arguments if word != "--debug"] or ["--help"]
     if not debug:
         warnings.simplefilter("ignore")  # vendors' words for programmers; ours for users go through `say`
     try:
         with output.stdout_kept_clean(as_json):
-            code = app(args=words, prog_name="edgesmith", standalone_mode=False)
-            return int(code or 0)
+            code = int(app(args=words, prog_name="edgesmith", standalone_mode=False) or 0)
+        if code == INTERRUPTED:  # Typer has caught the KeyboardInterrupt
+            output.print_interrupted(as_json)
+        return code
     except EdgesmithError as error:
         if debug:
             traceback.print_exc()
@@ -59,15 +62,15 @@ def invoke(arguments: list[str]) -> int:
         return error.exit_code
     except typer.Exit as stop:
         return stop.exit_code
-    except typer.Abort:
-        print("interrupted", file=sys.stderr)
-        return 130
+    except (typer.Abort, KeyboardInterrupt):
+        output.print_interrupted(as_json)
+        return INTERRUPTED
+    except BrokenPipeError:  # whoever reads our output (`| head`) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141
     except TyperException as error:
         output.print_usage(error, as_json)
         return 2
-    except KeyboardInterrupt:
-        print("interrupted; run the same command again to go on", file=sys.stderr)
-        return 130
     except Exception as error:  # whatever else comes this far is a bug of ours, and says so
         if debug:
             traceback.print_exc()

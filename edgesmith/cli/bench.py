@@ -23,6 +23,7 @@ def command(
     json: m.Json = False,
 ) -> int:
     """Time candidates in interleaved blocks; every sample is kept, percentiles come with intervals."""
+    from edgesmith.errors import worst
     from edgesmith.pipeline.foreign import bench_files
 
     with output.progress() as say:
@@ -33,4 +34,4 @@ def command(
         output.print_table(result.header, result.rows)
         print("\n".join(result.remarks))
     states = {measurement.state for measurement in result.record.measurements}
-    return 1 if "failed" in states else 5 if "not_measured" in states else 0
+    return worst({"failed": 1, "not_measured": 3, "measured": 0}[state] for state in states)

@@ -29,7 +29,8 @@ def command(
     json: m.Json = False,
 ) -> int:
     """Export a model; a target that cannot be built is a row with its reason and stops no other."""
-    from edgesmith.pipeline.convert import Request, export_request
+    from edgesmith.errors import worst
+    from edgesmith.pipeline.convert import Request, export_request, target_names
     from edgesmith.pipeline.sources import Trust, read_preprocessing
 
     request = Request(
@@ -43,7 +44,7 @@ def command(
         strict=strict,
         trust=Trust(imports=True, pickle=trust_pickle),
     )
-    names = tuple(name.strip() for name in targets.split(",") if name.strip())
+    names = target_names(targets)
     with output.progress() as say:
         bundle = export_request(request, names, out, say)
     rows = [(n, "built", f"{e.size_bytes / 1e6:.2f} MB", str(e.file)) for n, e in bundle.exported.items()]
@@ -52,5 +53,4 @@ def command(
         output.print_json({"folder": bundle.folder, "exported": bundle.exported, "absent": bundle.absent})
     else:
         output.print_table(("target", "state", "size", "file or reason"), rows)
-    failed = [row for row in bundle.absent.values() if row.state == "failed"]
-    return 1 if failed else 3 if bundle.absent else 0
+    return worst(1 if row.state == "failed" else 3 for row in bundle.absent.values())

@@ -47,6 +47,15 @@ def print_json(value: Any) -> None:
     os.write(_REAL_STDOUT, text.encode())
 
 
+def print_interrupted(as_json: bool) -> None:
+    """Somebody pressed Ctrl-C."""
+    todo = "run the same command again to go on"
+    print(f"edgesmith: interrupted\n  to do: {todo}", file=sys.stderr)
+    if as_json:
+        parts = {"asked": "run the command", "found": "interrupted", "todo": todo, "exit_code": 130}
+        print_json({"error": parts})
+
+
 def print_error(error: EdgesmithError, as_json: bool) -> None:
     """The three parts of a known error."""
     lines = [f"edgesmith: {error.asked}", f"  found: {error.found}"]

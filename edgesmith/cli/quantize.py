@@ -29,7 +29,7 @@ def command(
 ) -> int:
     """Write the ranges one calibration pass saw, and the quantization plan each family derives from them."""
     from edgesmith.errors import UsageError
-    from edgesmith.pipeline.convert import Request, quantize_request
+    from edgesmith.pipeline.convert import Request, quantize_request, target_names
     from edgesmith.pipeline.sources import Trust, read_preprocessing
 
     if calibration is None:
@@ -44,7 +44,7 @@ def command(
         strict=strict,
         trust=Trust(imports=True, pickle=trust_pickle),
     )
-    names = tuple(name.strip() for name in targets.split(",") if name.strip())
+    names = target_names(targets)
     with output.progress() as say:
         rows = quantize_request(request, names, out, say)
     if json:

@@ -16,16 +16,22 @@ def command(
 ) -> int:
     """Rebuild report.html from report.json; needs no runtime and no torch."""
     from edgesmith import records
+    from edgesmith.errors import DamagedArtifact
     from edgesmith.report.html import render
     from edgesmith.report.table import lines
 
     source = run / "report.json" if run.is_dir() else run
     report = records.read(source)
     page = out or source.with_suffix(".html")
-    records.write_bytes(page, render(report).encode())
+    try:
+        text, shown = render(report), lines(report)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        found = f"it is no report ({type(error).__name__}: {error})"
+        raise DamagedArtifact(f"read report {source}", found, "name the folder of a run") from error
+    records.write_bytes(page, text.encode())
     if json:
         output.print_json(report)
     else:
-        print("\n".join(lines(report)))
+        print("\n".join(shown))
         print(f"\n{page}")
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import typer
@@ -33,8 +34,9 @@ def command(
         else:
             output.print_table(("step", "folder", "state"), [(r["step"], r["folder"], r["state"]) for r in rows])
         return 0
+    words = ["edgesmith", "run", str(recipe), *(word for pair in set_ for word in ("--set", pair))]
     with output.progress() as say:
-        result = run_recipe(parsed, folder, trust, say, command=f"edgesmith run {recipe}")
+        result = run_recipe(parsed, folder, trust, say, command=shlex.join(words))
     if json:
         output.print_json(result.report)
     else:

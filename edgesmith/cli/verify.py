@@ -12,7 +12,7 @@ from edgesmith.cli import output
 
 def command(
     files: list[Path] = typer.Argument(..., help="Artefact folders, bundles, or model files made by anyone"),
-    against: str = typer.Option(..., help="The original: a MODEL as for export, or a model file"),
+    against: str = typer.Option(..., help="The original: a MODEL as for export"),
     inputs: str = typer.Option(..., help="A folder of images | file.npz | random:N"),
     weights: m.Weights = None,
     input_: m.Input = None,

@@ -48,6 +48,16 @@ class FitConfig:
     threads: int | None = None
     accelerator: str = "auto"
 
+    def __post_init__(self) -> None:
+        wrong = {
+            f"epochs {self.epochs}": self.epochs < 1,
+            f"batch {self.batch}": self.batch < 2,
+            f"lr {self.lr}": not self.lr > 0,
+            f"threads {self.threads}": self.threads is not None and self.threads < 1,
+        }
+        if found := ", ".join(text for text, bad in wrong.items() if bad):
+            raise UsageError("train", found, "epochs, lr and threads must be above 0, batch above 1")
+
 
 @dataclass(frozen=True)
 class Epoch:
@@ -105,7 +115,7 @@ def fit(
     `report` is called after each epoch, when its checkpoint is already safe.
     Raises: UsageError, TrainingFailed (a loss or weight is not finite), DamagedArtifact, MissingResource.
     """
-    _check(task, config)
+    _check(task)
     settings = {name: value for name, value in asdict(config).items() if name not in MACHINE}
     asked = content_key(settings, preprocessing, digest(train))
     with _threads(config.threads):
@@ -190,19 +200,11 @@ def _factor(config: FitConfig, progress: float, step: float) -> float:
     return lr_factor(config.schedule, progress, step, config.epochs, config.warmup_epochs, config.milestones)
 
 
-def _check(task: Task, config: FitConfig) -> None:
+def _check(task: Task) -> None:
     if not isinstance(task, nn.Module):
         raise UsageError("train a task", f"a {type(task).__name__}", "a Task must be an nn.Module")
     if strange := {phase.data for phase in task.phases} - {"train"}:
         raise UsageError("train a task", f"it asks for data {sorted(strange)}", 'this loop gives "train"')
-    wrong = {
-        f"epochs {config.epochs}": config.epochs < 1,
-        f"batch {config.batch}": config.batch < 2,
-        f"lr {config.lr}": not config.lr > 0,
-        f"threads {config.threads}": config.threads is not None and config.threads < 1,
-    }
-    if found := ", ".join(text for text, bad in wrong.items() if bad):
-        raise UsageError("train", found, "epochs, lr and threads must be above 0, batch above 1")
 
 
 @contextmanager

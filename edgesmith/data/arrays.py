@@ -29,19 +29,21 @@ def load(
     With labels, `holdout` of every class is for evaluation (all, unless told) and the rest for training.
     Raises: UsageError, MissingResource, UntrustedFile (an array of Python objects), DamagedArtifact.
     """
-    arrays = dict(source) if isinstance(source, Mapping) else _read(Path(source))
+    arrays = dict(source) if isinstance(source, Mapping) else read_arrays(Path(source))
     name = "arrays" if isinstance(source, Mapping) else f"arrays {Path(source).name}"
     labels = arrays.pop(LABELS, None)
     _check_lengths(name, arrays, labels)
     used = _preprocessing(name, arrays, preprocessing)
     if labels is None:
         return unlabelled_data(name, Split(arrays), used, calibration, seed)
-    whole = Split(arrays, np.asarray(labels).astype(np.int64))
-    classes = tuple(str(label) for label in range(int(whole.labels.max()) + 1))  # type: ignore[union-attr]
+    numbers = _class_numbers(name, np.asarray(labels))
+    whole = Split(arrays, numbers)
+    classes = tuple(str(label) for label in range(int(numbers.max()) + 1))
     return labelled_data(name, whole, used, classes, holdout, calibration, seed)
 
 
-def _read(path: Path) -> Arrays:
+def read_arrays(path: Path) -> Arrays:
+    """Every array of an .npz. Raises: MissingResource, UntrustedFile (Python objects in it), DamagedArtifact."""
     if not path.is_file():
         raise MissingResource(f"load arrays {path}", "no such file", "give source=FILE.npz")
     try:
@@ -63,6 +65,13 @@ def _check_lengths(name: str, arrays: Arrays, labels: np.ndarray | None) -> None
     if not arrays or len(set(lengths.values())) != 1 or 0 in lengths.values():
         found = ", ".join(f"{key}: {length}" for key, length in lengths.items()) or "no arrays"
         raise UsageError(f"load {name}", f"samples along the first axis: {found}", "give every array as many, above 0")
+
+
+def _class_numbers(name: str, labels: np.ndarray) -> np.ndarray:
+    if labels.dtype.kind not in "iu" or labels.min() < 0:
+        found = f"labels of type {labels.dtype}" if labels.dtype.kind not in "iu" else f"a label {labels.min()}"
+        raise UsageError(f"load {name}", found, "give class numbers: integers from 0")
+    return labels.astype(np.int64)
 
 
 def _preprocessing(name: str, arrays: Arrays, given: Preprocessing | None) -> Preprocessing | None:

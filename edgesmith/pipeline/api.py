@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,8 +14,10 @@ import torch
 from torch import nn
 
 from edgesmith.artifact import Exported, load_exported
+from edgesmith.data.split import digest
 from edgesmith.errors import UsageError
 from edgesmith.pipeline.judge import Table, judge_bundle
+from edgesmith.pipeline.options import option_problems
 from edgesmith.pipeline.produce import (
     BUNDLE,
     Bundle,
@@ -76,13 +77,16 @@ def check(
     """Run every artefact on the same inputs and judge it against the original; a verdict a target.
 
     against: the original module; by default the bundle's own torch-fp32. data: batches of inputs; a label behind
-    them makes it top-1 accuracy, else agreement with the original is judged.
-    Raises: UsageError when there is no data at all: no evidence is never a pass.
+    them makes it top-1 accuracy, else agreement with the original is judged. required: every target of the bundle,
+    also one that did not come out, unless you name some.
+    Raises: UsageError for an unknown limit, or when there is no data at all: no evidence is never a pass.
     """
     found = bundle if isinstance(bundle, Bundle) else load_bundle(Path(bundle))
     specs = next(iter(found.exported.values())).inputs
     if data is None:
         raise UsageError("check a bundle", "no data given", "give a loader of inputs, with labels if there are any")
+    if problems := option_problems("limits", dict(limits or {}), "edgesmith.verify.gate:Limits"):
+        raise UsageError("check a bundle", "; ".join(problems), "correct the limits")
     inputs = gather(data, specs)
     with tempfile.TemporaryDirectory() as work:
         if against is not None:
@@ -91,7 +95,7 @@ def check(
             found,
             inputs,
             limits=dict(limits or {}),
-            required=tuple(required if required is not None else found.exported),
+            required=tuple(required if required is not None else (*found.exported, *found.absent)),
             folder=Path(work) / "jobs",
             bench=bench,
             threads=threads,
@@ -142,8 +146,7 @@ def gather(batches: Iterable[Batch], specs: Sequence[TensorSpec]) -> Inputs:
     if not columns[specs[0].name]:
         raise UsageError("read the data", "it has no batch", "give at least one")
     arrays = {name: np.concatenate(parts) for name, parts in columns.items()}
-    digest = hashlib.sha256(b"".join(np.ascontiguousarray(a).tobytes() for a in arrays.values())).hexdigest()
-    return Inputs(arrays, False, digest, np.concatenate(labels) if labels else None)
+    return Inputs(arrays, False, digest(arrays), np.concatenate(labels) if labels else None)
 
 
 def _split(batch: Batch, specs: Sequence[TensorSpec]) -> tuple[Arrays, np.ndarray | None]:

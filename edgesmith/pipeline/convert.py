@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgesmith import records
+from edgesmith.artifact import output_folder
 from edgesmith.errors import UsageError
 from edgesmith.graph.capture import Program
 from edgesmith.pipeline.produce import Bundle, build_targets, calibrate, capture_source, plan_targets
@@ -32,6 +33,14 @@ class Request:
     dynamic_batch: bool = False
     strict: bool = False
     trust: Trust = field(default_factory=Trust)
+
+
+def target_names(text: str) -> tuple[str, ...]:
+    """Targets as typed, "ort-int8,openvino-fp32", each once. Raises: UsageError for an unknown one, or none."""
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if not names:
+        raise UsageError(f"--targets {text!r}", "no target in it", "`edgesmith doctor` lists them")
+    return tuple(target(name).name for name in names)
 
 
 def prepare(request: Request, say: Say) -> tuple[Source, Inputs | None]:
@@ -68,8 +77,7 @@ def first(inputs: Inputs, count: int) -> Inputs:
 
 def export_request(request: Request, names: Sequence[str], out: Path, say: Say) -> Bundle:
     """Capture, calibrate where an int8 target asks for it, export."""
-    for name in names:
-        target(name)
+    output_folder(out)
     needs_ranges = [name for name in names if target(name).family]
     if needs_ranges and request.calibration is None:
         todo = "give --calibration a folder of images, a file.npz or random:N"
@@ -87,8 +95,7 @@ def export_request(request: Request, names: Sequence[str], out: Path, say: Say) 
 
 def quantize_request(request: Request, names: Sequence[str], out: Path, say: Say) -> list[dict[str, Any]]:
     """Write ranges.json and a plan a family; answer one summary row a plan."""
-    for name in names:
-        target(name)
+    output_folder(out)
     source, inputs = prepare(request, say)
     if inputs is None:
         raise UsageError("quantize", "no calibration data", "give --calibration")
@@ -105,7 +112,6 @@ def quantize_request(request: Request, names: Sequence[str], out: Path, say: Say
 
 def save_plans(out: Path, ranges: RangeRecord, plans: dict[str, QuantPlan]) -> None:
     """ranges.json and plan-<family>.json in a folder."""
-    out.mkdir(parents=True, exist_ok=True)
     records.save(out / "ranges.json", ranges)
     for family, plan in plans.items():
         records.save(out / f"plan-{family}.json", plan)

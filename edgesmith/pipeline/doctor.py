@@ -14,7 +14,6 @@ from edgesmith.artifact import RECORD, load_exported, open_artifact
 from edgesmith.devices import DEVICES
 from edgesmith.devices.facts import this_machine
 from edgesmith.errors import EdgesmithError, EngineFailed, MissingResource
-from edgesmith.export import EXPORTERS
 from edgesmith.plugins import EXTRA_OF, is_installed
 from edgesmith.results import DeviceInfo
 from edgesmith.runtimes import RUNTIMES
@@ -50,10 +49,8 @@ def examine(say: Callable[[str], None]) -> dict[str, Any]:
 
 
 def _examine_target(row: Target) -> dict[str, str]:
-    build = _missing(_BUILD_NEEDS[row.exporter]) if row.exporter in EXPORTERS.names() else ""
-    run = _missing(_RUN_NEEDS[row.runtime]) if row.runtime in RUNTIMES.names() else ""
-    if not run:
-        run = _cannot_run(row.runtime)
+    build, run = _missing(_BUILD_NEEDS[row.exporter]), _missing(_RUN_NEEDS[row.runtime])
+    run = run or _cannot_run(row.runtime)
     reason = "; ".join(dict.fromkeys(text for text in (build, run) if text))
     return {"target": row.name, "build": "no" if build else "yes", "run": "no" if run else "yes", "reason": reason}
 

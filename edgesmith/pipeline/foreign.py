@@ -11,14 +11,13 @@ from typing import Any
 from edgesmith import intervals
 from edgesmith.artifact import Exported, load_exported
 from edgesmith.bench.adopt import adopt
-from edgesmith.bench.job import Schedule
-from edgesmith.bench.run import measure
 from edgesmith.devices import DEVICES
 from edgesmith.errors import UsageError
 from edgesmith.pipeline.convert import Request, capture_request
 from edgesmith.pipeline.doctor import is_artifact
-from edgesmith.pipeline.judge import REFERENCE, Table, judge_bundle
+from edgesmith.pipeline.judge import REFERENCE, Table, judge_bundle, time_targets
 from edgesmith.pipeline.produce import BUNDLE, Bundle, build_targets, load_bundle
+from edgesmith.pipeline.recipe import Bench
 from edgesmith.pipeline.sources import Inputs, read_inputs
 from edgesmith.results import BenchRecord, Interval, Measurement
 
@@ -71,14 +70,13 @@ def bench_files(
         chosen = reference or (REFERENCE if REFERENCE in found else next(iter(found)))
         if chosen not in found:
             raise UsageError(f"--reference {chosen}", "not among the files", f"choose from: {', '.join(found)}")
+        if first.preprocessing is None and Path(inputs).is_dir():
+            reason = f"{next(iter(found))} does not say how pictures become its input"
+            raise UsageError(f"feed the pictures of {inputs}", reason, "give --inputs file.npz or random:N")
         feed = read_inputs(inputs, first.inputs, first.preprocessing, strict=False)
         blocks, block_size, warmup = rounds
-        schedule = Schedule(blocks=blocks, block_size=block_size, warmup=warmup)
-        device = DEVICES.get("local")()
-        folder = Path(work) / "job"
-        record = measure(
-            device, folder, found, feed.arrays, schedule, chosen, images=feed.images, threads=threads, progress=say
-        )
+        bench = Bench(threads=threads, blocks=blocks, block_size=block_size, warmup=warmup)
+        record = time_targets(found, feed, Path(work) / "job", DEVICES.get("local")(), bench, say, chosen)
     return bench_table(record)
 
 

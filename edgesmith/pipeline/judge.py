@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +11,18 @@ import numpy as np
 
 from edgesmith import records
 from edgesmith.artifact import Exported
+from edgesmith.bench.feeds import batch_of, feed_of
 from edgesmith.bench.job import Schedule
 from edgesmith.bench.run import infer, measure
 from edgesmith.data.split import Evaluation, Split
 from edgesmith.devices import DEVICES
+from edgesmith.errors import UsageError, worst
 from edgesmith.pipeline.produce import Absent, Bundle
 from edgesmith.pipeline.recipe import Bench, Targets
 from edgesmith.pipeline.sources import Inputs
 from edgesmith.report import collect, table
 from edgesmith.results import Accuracy, Agreement, BenchRecord, Measurement, State, Verdict
-from edgesmith.tensors import Arrays
+from edgesmith.tensors import Arrays, check_feed
 from edgesmith.verify import accuracy, agreement
 from edgesmith.verify.gate import Limits, gate, overall
 
@@ -73,15 +75,27 @@ class Evidence:
     outputs: Outputs
     bundle: Bundle
     bench: BenchRecord | None = None
-    skipped: tuple[str, ...] = field(default=())
+    skipped: tuple[str, ...] = ()
 
 
 def run_outputs(exported: Mapping[str, Exported], inputs: Inputs, folder: Path, device: Any, say: Say) -> Outputs:
-    """Every target's answers to all inputs, by the worker on the device."""
+    """Every target's answers to all inputs, by the worker on the device. Raises: UsageError for unfit inputs."""
+    check_inputs(exported, inputs)
     found = infer(device, folder, exported, inputs.arrays, inputs.images, progress=say)
     ran = {name: value for name, value in found.items() if not isinstance(value, Measurement)}
     unrun = {name: value for name, value in found.items() if isinstance(value, Measurement)}
     return Outputs(ran, unrun)
+
+
+def check_inputs(exported: Mapping[str, Exported], inputs: Inputs, reference: str = REFERENCE) -> None:
+    """Refuse inputs that the original cannot take, before anything runs: they say nothing about any target."""
+    original = exported.get(reference)
+    if original is not None:
+        if not original.inputs:
+            raise UsageError(f"run {reference}", "it takes no input", "name a model that does")
+        rows = np.arange(batch_of(original, 1)) % inputs.count
+        feed = feed_of(original, inputs.arrays, "images" if inputs.images else "tensors", rows)
+        check_feed(original.inputs, feed)
 
 
 def save_outputs(folder: Path, outputs: Outputs) -> None:
@@ -105,13 +119,20 @@ def load_outputs(folder: Path) -> Outputs:
 
 
 def time_targets(
-    exported: Mapping[str, Exported], inputs: Inputs, folder: Path, device: Any, bench: Bench, say: Say
+    exported: Mapping[str, Exported],
+    inputs: Inputs,
+    folder: Path,
+    device: Any,
+    bench: Bench,
+    say: Say,
+    reference: str = REFERENCE,
 ) -> BenchRecord:
-    """Latency of every target against the original, in one interleaved run over real samples."""
+    """Latency of every target against the reference, in one interleaved run. Raises: UsageError for unfit inputs."""
+    check_inputs(exported, inputs, reference)
     few = {name: array[:BENCH_SAMPLES] for name, array in inputs.arrays.items()}
     schedule = Schedule(blocks=bench.blocks, block_size=bench.block_size, warmup=bench.warmup)
     return measure(
-        device, folder, exported, few, schedule, REFERENCE, images=inputs.images, threads=bench.threads, progress=say
+        device, folder, exported, few, schedule, reference, images=inputs.images, threads=bench.threads, progress=say
     )
 
 
@@ -134,6 +155,8 @@ def judge(evidence: Evidence, limits: Mapping[str, Any], targets: Targets) -> Ju
     # The original itself is demanded too: without it nothing was compared with anything.
     counted = (*demanded, *failed_built, *absent_built, *(() if REFERENCE in ran else (REFERENCE,)))
     state, code = overall(verdicts, tuple(dict.fromkeys(counted)))
+    # A required target whose package, device or system is not here is an absence, not a measurement left undecided.
+    code = worst([code, *(3 for name in counted if name in absences)])
     return Judgement(accuracies, agreements, verdicts, state, code, demanded)
 
 

@@ -18,8 +18,8 @@ from edgesmith.models import MODELS
 from edgesmith.plugins import Plugins, missing_package
 
 TABLES: dict[str, Plugins] = {"model": MODELS, "dataset": DATASETS, "method": METHODS, "device": DEVICES}
-# Arguments the pipeline fills in; a recipe cannot set them.
-_OURS = {"parts", "preprocessing"}
+# Arguments the pipeline fills in; a recipe cannot set them (only its reader may trust a pickle).
+_OURS = {"parts", "preprocessing", "trust_pickle"}
 
 
 def spec_problems(kind: str, spec: Any, path: str) -> list[str]:
@@ -80,6 +80,11 @@ def _adapter(hint: Any) -> TypeAdapter[Any]:
     if dataclasses.is_dataclass(hint):
         return TypeAdapter(hint)
     return TypeAdapter(hint, config={"arbitrary_types_allowed": True})  # arrays given from Python
+
+
+def takes(kind: str, spec: Mapping[str, Any], argument: str) -> bool:
+    """Whether the plug-in a spec names has this argument."""
+    return argument in inspect.signature(TABLES[kind].get(str(spec["use"]))).parameters
 
 
 def call(kind: str, spec: Mapping[str, Any], **ours: Any) -> Any:

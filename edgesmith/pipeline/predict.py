@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from edgesmith.artifact import Exported
+from edgesmith import records
+from edgesmith.artifact import Exported, load_exported
 from edgesmith.bench.adopt import adopt
 from edgesmith.errors import MissingResource, UsageError
 from edgesmith.pipeline.doctor import is_artifact
@@ -29,7 +31,10 @@ class Answer:
         return [(n, str(a.shape), np.array2string(a.ravel()[:6], precision=4)) for n, a in self.outputs.items()]
 
     def save(self, file: Path) -> None:
-        np.savez(file, **self.outputs)  # type: ignore[arg-type]
+        """Write the outputs as .npz, under just this name. Raises: MissingResource."""
+        content = io.BytesIO()
+        np.savez(content, **self.outputs)  # type: ignore[arg-type]
+        records.write_bytes(file, content.getvalue())
 
 
 def predict(artifact: Path, input_file: Path, threads: int, top: int) -> Answer:
@@ -47,8 +52,6 @@ def predict(artifact: Path, input_file: Path, threads: int, top: int) -> Answer:
 
 def open_any(path: Path, folder: Path) -> Exported:
     """An artefact of ours, checked, or a file made by anyone, adopted into `folder`."""
-    from edgesmith.artifact import load_exported
-
     return load_exported(path) if is_artifact(path) else adopt(path, folder)
 
 
@@ -56,8 +59,9 @@ def _read(file: Path, exported: Exported) -> Arrays:
     if not file.is_file():
         raise MissingResource(f"input {file}", "no such file", "check the path")
     if file.suffix == ".npz":
-        with np.load(file, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+        from edgesmith.data.arrays import read_arrays
+
+        return read_arrays(file)
     if exported.preprocessing is None:
         raise UsageError(f"input {file}", "the artefact has no preprocessing for pictures", "give a .npz of its inputs")
     from edgesmith.data.images import decode, squish

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from edgesmith import records
-from edgesmith.artifact import Exported, building, load_exported, save_exported
+from edgesmith.artifact import Exported, building, load_exported, output_folder, save_exported
 from edgesmith.compress.quantize.observe import observe
 from edgesmith.compress.quantize.plan import derive
 from edgesmith.devices.facts import this_machine
@@ -37,6 +37,14 @@ class Absent:
     target: str
     state: Literal["failed", "not_measured"]
     reason: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What bundle.json says: the targets that are there, and why the others are not."""
+
+    exported: tuple[str, ...]
+    absent: Mapping[str, Absent]
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,15 @@ def tensor_batches(
         found = f"the data has {sorted(inputs.arrays)}"
         raise UsageError(f"feed the inputs {names}", found, "name the arrays of the .npz like the model's inputs")
     for start in range(0, inputs.count, batch):
-        yield tuple(torch.from_numpy(np.asarray(inputs.arrays[n][start : start + batch])) for n in names)
+        yield tuple(torch.from_numpy(_typed(spec, inputs.arrays[spec.name][start : start + batch])) for spec in specs)
+
+
+def _typed(spec: TensorSpec, array: np.ndarray) -> np.ndarray:
+    if array.dtype.kind == "f" == spec.numpy_type.kind:
+        return array.astype(spec.numpy_type)
+    if array.dtype != spec.numpy_type:
+        raise UsageError(f"feed input {spec.name!r} of type {spec.dtype}", f"{array.dtype}", "convert the data")
+    return array
 
 
 def plan_targets(program: Program, ranges: RangeRecord, names: Sequence[str]) -> dict[str, QuantPlan]:
@@ -99,11 +115,10 @@ def build_targets(
     plans: Mapping[str, QuantPlan],
     out: Path,
     say: Say,
-    golden: tuple[Arrays, Arrays] | None = None,
 ) -> Bundle:
     """Export every target; one that cannot be built is a row with its reason and stops no other."""
-    out.mkdir(parents=True, exist_ok=True)
-    reference = golden or golden_of(program)
+    output_folder(out)
+    reference = golden_of(program)
     exported: dict[str, Exported] = {}
     absent: dict[str, Absent] = {}
     for name in names:
@@ -114,7 +129,7 @@ def build_targets(
         else:
             exported[name] = made
             say(f"{name}: {made.size_bytes / 1e6:.2f} MB")
-    records.save(out / BUNDLE, {"exported": list(exported), "absent": absent})
+    records.save(out / BUNDLE, Listing(tuple(exported), absent))
     return Bundle(out, exported, absent)
 
 
@@ -159,7 +174,5 @@ def golden_of(program: Program, seed: int = 0) -> tuple[Arrays, Arrays]:
 
 def load_bundle(folder: Path) -> Bundle:
     """Read a folder that build_targets wrote, checking every artefact."""
-    record = records.read(folder / BUNDLE)
-    exported = {name: load_exported(folder / name) for name in record["exported"]}
-    absent = {name: records.from_json(Absent, row) for name, row in record["absent"].items()}
-    return Bundle(folder, exported, absent)
+    listing = records.load(Listing, folder / BUNDLE)
+    return Bundle(folder, {name: load_exported(folder / name) for name in listing.exported}, listing.absent)

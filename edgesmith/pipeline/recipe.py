@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
-from edgesmith.errors import MissingResource, RecipeError
+from edgesmith.errors import MissingResource, RecipeError, UsageError
 from edgesmith.records import to_json
 from edgesmith.targets import TARGETS
 
 Spec = dict[str, Any]  # {"use": a name of a plug-in table, ...its options}
 _STRICT = {"extra": "forbid"}
+Positive = Annotated[int, Field(ge=1)]
+StageName = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]  # it becomes part of a folder's name
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Train:
     """One training stage; `model` None trains the recipe's own model, `fit` holds FitConfig's options."""
 
     __pydantic_config__ = _STRICT
-    name: str
+    name: StageName
     method: Spec
     model: Spec | None = None
     fit: dict[str, Any] = field(default_factory=dict)
@@ -49,8 +51,8 @@ class Quantize:
     """samples: how many of the calibration split are used, in batches of `batch`."""
 
     __pydantic_config__ = _STRICT
-    samples: int = 300
-    batch: int = 50
+    samples: Positive = 300
+    batch: Positive = 50
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,10 @@ class Bench:
 
     __pydantic_config__ = _STRICT
     device: Spec = field(default_factory=lambda: {"use": "local"})
-    threads: int = 1
-    blocks: int = 10
-    block_size: int = 20
-    warmup: int = 20
+    threads: Positive = 1
+    blocks: Annotated[int, Field(ge=2)] = 10
+    block_size: Positive = 20
+    warmup: Positive = 20
 
 
 @dataclass(frozen=True)
@@ -84,14 +86,15 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read, compose (`extends`), override and check a recipe. Raises: RecipeError, MissingResource."""
     raw = _compose(path, seen=())
     problems = [problem for override in overrides for problem in _override(raw, override)]
+    problems += _plugin_problems(raw)
+    said = {problem.partition(": ")[0] for problem in problems}
     recipe: Recipe | None = None
     try:
         recipe = TypeAdapter(Recipe).validate_python(raw)
     except ValidationError as error:
-        problems += [_line(item) for item in error.errors()]
-    problems += _plugin_problems(raw)
+        problems += [_line(item) for item in error.errors() if _path(item) not in said]
     if problems or recipe is None:
-        raise RecipeError(str(path), sorted(dict.fromkeys(problems)))
+        raise RecipeError(str(path), sorted(problems))
     return recipe
 
 
@@ -101,9 +104,12 @@ def as_yaml(recipe: Recipe) -> str:
 
 
 def _line(item: Mapping[str, Any]) -> str:
-    where = ".".join(str(part) for part in item["loc"])
     given = "" if item["type"] == "missing" else f" (got {item['input']!r})"
-    return f"{where}: {item['msg']}{given}"
+    return f"{_path(item)}: {item['msg']}{given}"
+
+
+def _path(item: Mapping[str, Any]) -> str:
+    return ".".join(str(part) for part in item["loc"])
 
 
 def _compose(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
@@ -111,8 +117,8 @@ def _compose(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         raw = yaml.safe_load(path.read_text())
     except FileNotFoundError as error:
         raise MissingResource(f"read recipe {path}", "no such file", "check the path") from error
-    except IsADirectoryError as error:
-        raise MissingResource(f"read recipe {path}", "it is a folder", "name a .yaml file") from error
+    except OSError as error:
+        raise MissingResource(f"read recipe {path}", f"{error.strerror}", "name a .yaml file") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(str(path), [f"not YAML: {' '.join(str(error).split())}"]) from error
     if not isinstance(raw, dict):
@@ -120,7 +126,9 @@ def _compose(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     parent = raw.pop("extends", None)
     if parent is None:
         return raw
-    parent_path = (path.parent / str(parent)).resolve()
+    if not isinstance(parent, str):
+        raise RecipeError(str(path), [f"extends: name one file (got {parent!r})"])
+    parent_path = (path.parent / parent).resolve()
     if parent_path in seen:
         raise RecipeError(str(path), [f"extends: {parent} extends this file in turn"])
     return _merge(_compose(parent_path, (*seen, path.resolve())), raw)
@@ -138,6 +146,10 @@ def _override(raw: dict[str, Any], override: str) -> list[str]:
     path, equals, text = override.partition("=")
     if not equals or not path:
         return [f"--set {override}: write key=value, e.g. --set data.root=DIR"]
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return [f"--set {path}: {text!r} is not a YAML value"]
     *parents, last = path.split(".")
     here: Any = raw
     for part in parents:
@@ -147,9 +159,9 @@ def _override(raw: dict[str, Any], override: str) -> list[str]:
     if isinstance(here, list):
         if not last.isdigit() or int(last) >= len(here):
             return [f"--set {path}: the list has {len(here)} items"]
-        here[int(last)] = yaml.safe_load(text)
+        here[int(last)] = value
     else:
-        here[last] = yaml.safe_load(text)
+        here[last] = value
     return []
 
 
@@ -177,13 +189,17 @@ def _plugin_problems(raw: Mapping[str, Any]) -> list[str]:
         if isinstance(stage, dict):
             problems += _stage_problems(stage, f"train.{index}", earlier)
             earlier.append(str(stage.get("name")))
+    if isinstance(stages, list) and stages and isinstance(stages[-1], dict) and stages[-1].get("model") is not None:
+        problems.append(f"train.{len(stages) - 1}.model: the last stage trains the recipe's own model; leave it out")
     return problems + _target_problems(raw.get("targets"))
 
 
 def _stage_problems(stage: Mapping[str, Any], path: str, earlier: Sequence[str]) -> list[str]:
     from edgesmith.pipeline.options import option_problems, spec_problems
 
-    problems = option_problems(f"{path}.fit", stage.get("fit") or {}, "edgesmith.compress.fit:FitConfig")
+    fit = stage.get("fit") or {}
+    problems = option_problems(f"{path}.fit", fit, "edgesmith.compress.fit:FitConfig")
+    problems = problems or _range_problems(f"{path}.fit", fit)
     method = stage.get("method")
     if isinstance(method, dict):
         teacher = method.get("teacher")
@@ -200,12 +216,26 @@ def _stage_problems(stage: Mapping[str, Any], path: str, earlier: Sequence[str])
     return problems
 
 
+def _range_problems(path: str, fit: Mapping[str, Any]) -> list[str]:
+    from edgesmith.compress.fit import FitConfig
+    from edgesmith.pipeline.options import invoke
+
+    try:
+        invoke(FitConfig, fit)
+    except UsageError as error:
+        return [f"{path}: {error.found}; {error.todo}"]
+    return []
+
+
 def _target_problems(targets: Any) -> list[str]:
     if not isinstance(targets, dict):
         return []
+    groups = ("required", "built", "optional")
+    if not any(targets.get(group) for group in groups):
+        return ["targets: name at least one, as required, built or optional"]
     named = [
         (f"targets.{group}.{index}", name)
-        for group in ("required", "built", "optional")
+        for group in groups
         if isinstance(targets.get(group), list)
         for index, name in enumerate(targets[group])
     ]

@@ -8,12 +8,21 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import edgesmith
-from edgesmith.artifact import RECORD, Artifact, content_key, disk_errors_named, open_artifact, seal, sha256
+from edgesmith.artifact import (
+    RECORD,
+    Artifact,
+    content_key,
+    disk_errors_named,
+    open_artifact,
+    output_folder,
+    seal,
+    sha256,
+)
 from edgesmith.errors import DamagedArtifact, UsageError
 
 Say = Callable[[str], None]
@@ -24,8 +33,8 @@ class Step:
     """One step of a run.
 
     config: everything that decides its result and is not another step. needs: names of the steps it reads.
-    sources: files and folders of the package whose code it runs. work: fills the folder, returns the record's meta.
-    keeps: files that survive in a half-done folder (a checkpoint). always: done again whenever asked.
+    sources: patterns of the package's files whose code it runs. work: fills the folder, returns the record's meta.
+    keeps: files that survive in a half-done folder (a checkpoint).
     """
 
     name: str
@@ -44,7 +53,7 @@ class Done:
     step: str
     artifact: Artifact
     skipped: bool
-    seconds: float = field(default=0.0)
+    seconds: float = 0.0
 
 
 def step_keys(steps: Sequence[Step]) -> dict[str, str]:
@@ -114,8 +123,7 @@ def _clear(folder: Path, keeps: tuple[str, ...]) -> None:
 
 @contextmanager
 def _locked(out: Path) -> Iterator[None]:
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / ".lock").open("w") as file:
+    with disk_errors_named(out), (output_folder(out) / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -126,12 +134,8 @@ def _locked(out: Path) -> Iterator[None]:
 
 def _sources(step: Step) -> dict[str, str]:
     package = Path(edgesmith.__file__).parent
-    files = [file for source in step.sources for file in _python_files(package / source)]
-    return {str(file.relative_to(package)): sha256(file) for file in sorted(set(files))}
-
-
-def _python_files(path: Path) -> list[Path]:
-    return [path] if path.is_file() else [p for p in path.rglob("*") if p.suffix in (".py", ".html")]
+    files = {file for pattern in step.sources for file in package.glob(pattern)}
+    return {str(file.relative_to(package)): sha256(file) for file in sorted(files)}
 
 
 def version_of(package: str) -> str:

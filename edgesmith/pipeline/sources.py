@@ -15,7 +15,7 @@ from torch import nn
 
 from edgesmith.artifact import sha256
 from edgesmith.data.split import Data
-from edgesmith.errors import MissingResource, UsageError
+from edgesmith.errors import EdgesmithError, MissingResource, UsageError
 from edgesmith.graph.trust import load_program, load_weights
 from edgesmith.models import MODELS
 from edgesmith.models.card import Card
@@ -53,11 +53,11 @@ def open_model(text: str, weights: Path | None = None, trust: Trust = Trust()) -
         return _from_program(Path(text), trust)
     name, colon, rest = text.partition(":")
     if colon and name == "timm":
-        source = _from_spec({"use": "timm", "model": rest})
+        source = _from_spec({"use": "timm", "model": rest}, trust)
     elif colon:
         source = _from_factory(text, {})
     elif text in MODELS.names():
-        source = _from_spec({"use": text})
+        source = _from_spec({"use": text}, trust)
     else:
         known = ", ".join(MODELS.names())
         todo = f"give timm:NAME, package.module:factory, a file.pt2, or one of: {known}"
@@ -71,7 +71,7 @@ def model_from_spec(spec: Mapping[str, Any], trust: Trust) -> Source:
     """A model as a recipe names it: {use: NAME, option: value}; `use: package.module:factory` needs trust."""
     use = str(spec["use"])
     if ":" not in use:
-        return _from_spec(spec)
+        return _from_spec(spec, trust)
     if not trust.imports:
         raise UsageError(
             f"model {use!r} of the recipe", "it names code to import", "add --allow-import if you trust it"
@@ -79,8 +79,9 @@ def model_from_spec(spec: Mapping[str, Any], trust: Trust) -> Source:
     return _from_factory(use, {key: value for key, value in spec.items() if key != "use"})
 
 
-def _from_spec(spec: Mapping[str, Any]) -> Source:
-    module, card = options.call("model", spec)
+def _from_spec(spec: Mapping[str, Any], trust: Trust) -> Source:
+    ours = {"trust_pickle": True} if trust.pickle and options.takes("model", spec, "trust_pickle") else {}
+    module, card = options.call("model", spec, **ours)
     return _of_card(module, card)
 
 
@@ -94,13 +95,16 @@ def _from_factory(text: str, arguments: Mapping[str, Any]) -> Source:
     sys.path.insert(0, str(Path.cwd()))  # the user's own module usually lies in the current folder
     try:
         factory = getattr(importlib.import_module(where), attribute)
+        made = factory(**arguments)
     except ModuleNotFoundError as error:
         raise missing_package(error, f"model {text!r}") from error
-    except AttributeError as error:
-        raise UsageError(f"model {text!r}", str(error), "write package.module:factory") from error
+    except EdgesmithError:
+        raise
+    except Exception as error:  # the user's own code may raise anything
+        todo = "write package.module:factory, and see that it runs by itself (--debug shows the trace)"
+        raise UsageError(f"model {text!r}", f"{type(error).__name__}: {error}", todo) from error
     finally:
         sys.path.remove(str(Path.cwd()))
-    made = factory(**arguments)
     if isinstance(made, tuple) and len(made) == 2 and isinstance(made[1], Card):
         return _of_card(*made)
     if not isinstance(made, nn.Module):
@@ -132,7 +136,8 @@ def _load_into(module: nn.Module, weights: Path, trust: Trust) -> None:
 def with_inputs(source: Source, given: Sequence[str], preprocessing: Preprocessing | None) -> Source:
     """Complete a model's inputs from NAME:1,3,224,224 strings, or from the size of its images."""
     if given:
-        return replace(source, inputs=tuple(_parse_input(text) for text in given))
+        specs = tuple(_parse_input(text) for text in given)
+        return replace(source, inputs=specs, preprocessing=preprocessing or source.preprocessing)
     if preprocessing is not None and (not source.inputs or source.preprocessing != preprocessing):
         shape = (1, preprocessing.channels, *preprocessing.size)
         name = source.inputs[0].name if source.inputs else "image"
@@ -146,10 +151,12 @@ def with_inputs(source: Source, given: Sequence[str], preprocessing: Preprocessi
 def _parse_input(text: str) -> TensorSpec:
     name, _, rest = text.partition(":")
     shape, _, dtype = rest.partition(":")
-    try:
-        return TensorSpec(name, tuple(int(size) for size in shape.split(",")), dtype or "float32")
-    except ValueError as error:
-        raise UsageError(f"--input {text}", str(error), "write NAME:1,3,224,224 or NAME:1,16:int64") from error
+    sizes = shape.split(",")
+    if not name or not all(size.isdigit() and int(size) for size in sizes):
+        raise UsageError(
+            f"--input {text}", "not a name and positive sizes", "write NAME:1,3,224,224 or NAME:1,16:int64"
+        )
+    return TensorSpec(name, tuple(int(size) for size in sizes), dtype or "float32")
 
 
 def read_preprocessing(
@@ -158,7 +165,7 @@ def read_preprocessing(
     """Preprocessing from a YAML file or from options ("224" or "112,96"; "0.485,0.456,0.406"); None if none given."""
     given = {"size": size, "mean": mean, "std": std, "color": color}
     if file is not None:
-        raw = yaml.safe_load(file.read_text())
+        raw = _read_yaml(file)
     elif any(value is not None for value in given.values()):
         if size is None or mean is None or std is None:
             missing = ", ".join(f"--{key}" for key in ("size", "mean", "std") if given[key] is None)
@@ -171,11 +178,28 @@ def read_preprocessing(
         color_name = raw.get("color", "rgb")
         if color_name not in ("rgb", "bgr", "gray"):
             raise ValueError(f"color {color_name!r} is none of rgb, bgr, gray")
-        both = (sides[0], sides[-1])
-        return Preprocessing(both, _numbers(raw["mean"], float), _numbers(raw["std"], float), color_name)
+        made = Preprocessing(
+            (sides[0], sides[-1]), _numbers(raw["mean"], float), _numbers(raw["std"], float), color_name
+        )
+        if len(sides) > 2 or min(sides) < 1:
+            raise ValueError(f"size {sides} is not one or two positive numbers")
+        if any(len(values) not in (1, made.channels) for values in (made.mean, made.std)) or min(made.std) <= 0:
+            raise ValueError(f"mean {made.mean} and std {made.std} are not one number a channel, std above 0")
+        return made
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(
             "preprocessing", f"{type(error).__name__}: {error}", "needs size, mean, std [, color]"
+        ) from error
+
+
+def _read_yaml(file: Path) -> Any:
+    try:
+        return yaml.safe_load(file.read_text())
+    except OSError as error:
+        raise MissingResource(f"preprocessing {file}", f"{error.strerror}", "name a YAML file") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"preprocessing {file}", "it is not YAML", "write size, mean, std [, color] into it"
         ) from error
 
 
@@ -228,6 +252,9 @@ def read_inputs(text: str, specs: Sequence[TensorSpec], preprocessing: Preproces
 
 
 def digest_of(spec: Mapping[str, Any]) -> dict[str, str]:
-    """sha256 of every file a spec names, so that a key changes with the file's content."""
-    paths = {key: Path(value) for key, value in spec.items() if isinstance(value, str) and "/" in value}
+    """sha256 of every file a spec names, and of a factory's own module, so that a key changes with their content."""
+    paths = {key: Path(value) for key, value in spec.items() if isinstance(value, str) and key != "use"}
+    module = sys.modules.get(str(spec["use"]).partition(":")[0])
+    if ":" in str(spec["use"]) and module is not None and module.__file__:
+        paths["use"] = Path(module.__file__)
     return {key: sha256(path) for key, path in paths.items() if path.is_file()}

@@ -11,7 +11,9 @@ from typing import Any
 
 import edgesmith
 from edgesmith import records
-from edgesmith.data.split import Data
+from edgesmith.compress.fit import MACHINE
+from edgesmith.data.split import Data, digest
+from edgesmith.devices.facts import this_machine
 from edgesmith.errors import UsageError
 from edgesmith.pipeline import options, training
 from edgesmith.pipeline.convert import load_plans, plan_row, save_plans
@@ -40,9 +42,13 @@ from edgesmith.records import to_json
 from edgesmith.results import BenchRecord
 from edgesmith.targets import target
 
-_SUPPLIERS = ("models", "data")
 _VERSIONS = ("torch", "torchao", "onnx", "onnxruntime", "openvino", "coremltools", "numpy")
-_GRAPH = ("graph", "quant.py", "targets.py", "tensors.py")
+_RUNTIMES = ("torch", "onnxruntime", "openvino", "coremltools", "tensorrt", "tensorrt-rtx")
+# The package's files whose code a step runs.
+_MODEL = ("tensors.py", "models/*.py", "data/*.py", "pipeline/sources.py", "pipeline/training.py")
+_TRAIN = (*_MODEL, "compress/*.py")
+_CAPTURE = (*_MODEL, "quant.py", "targets.py", "graph/*.py", "pipeline/produce.py")
+_RUN = ("tensors.py", "runtimes/*.py", "bench/**/*.py", "pipeline/judge.py")
 
 
 @dataclass
@@ -104,8 +110,13 @@ class Run:
             chain.append(self._bench_step())
         return chain
 
-    def _origin(self) -> dict[str, Any]:
-        return {"model": self.model_spec, "files": digest_of(self.model_spec), "data": self.data.digest}
+    def _origin(self, spec: Mapping[str, Any]) -> dict[str, Any]:
+        """What a model is made of, its files by content, and how pictures become its input."""
+        return {"model": {**spec, **digest_of(spec)}, "preprocessing": to_json(self.data.preprocessing)}
+
+    def _packages(self, *names: str) -> tuple[str, ...]:
+        specs = [self.recipe.model, *(stage.model or {} for stage in self.recipe.train)]
+        return (*names, "timm") if any(spec.get("use") == "timm" for spec in specs) else names
 
     def _train_step(self, index: int) -> Step:
         stage = self.recipe.train[index]
@@ -114,17 +125,12 @@ class Run:
         def work(folder: Path) -> Mapping[str, Any]:
             return training.train(self.recipe, stage, self.data, folder, self.folders(), self.trust, self.say)
 
-        config = {"stage": asdict(stage), **self._origin()}
-        sources = (
-            *_SUPPLIERS,
-            "compress/task.py",
-            "compress/fit.py",
-            "compress/head_sharing.py",
-            "pipeline/training.py",
-        )
+        spec = training.resolved(stage.model or self.recipe.model, self.recipe.data)
+        fit = {name: value for name, value in stage.fit.items() if name not in MACHINE}
+        config = {"method": stage.method, "fit": fit, **self._origin(spec), "data": digest(self.data.train)}
         needs = (f"train-{teacher}",) if teacher else ()
-        packages = ("torch", "lightning-fabric", "numpy")
-        return Step(f"train-{stage.name}", config, work, needs, sources, packages, keeps=("last.ckpt",))
+        packages = self._packages("torch", "lightning-fabric", "numpy")
+        return Step(f"train-{stage.name}", config, work, needs, _TRAIN, packages, keeps=("last.ckpt",))
 
     def _quantize_step(self, needs: tuple[str, ...]) -> Step:
         int8 = [name for name in self.recipe.targets.all if target(name).family]
@@ -139,10 +145,15 @@ class Run:
             save_plans(folder, ranges, plans)
             return {"plans": [{**plan_row(plan, folder), "file": f"plan-{name}.json"} for name, plan in plans.items()]}
 
-        families = sorted({str(target(name).family) for name in int8})
-        config = {"quantize": asdict(self.recipe.quantize), "families": families, **self._origin()}
-        sources = (*_SUPPLIERS, *_GRAPH, "compress/quantize", "devices/facts.py")
-        return Step("quantize", config, work, needs, sources, ("torch", "torchao"))
+        config = {
+            "quantize": asdict(self.recipe.quantize),
+            "families": sorted({str(target(name).family) for name in int8}),
+            "host": this_machine().instruction_set,
+            **self._origin(self.model_spec),
+            "data": digest(self.data.calibration),
+        }
+        sources = (*_CAPTURE, "compress/*.py", "compress/quantize/*.py", "devices/facts.py")
+        return Step("quantize", config, work, needs, sources, self._packages("torch", "numpy"))
 
     def _export_step(self, deployed: tuple[str, ...]) -> Step:
         names = self.recipe.targets.all
@@ -153,10 +164,11 @@ class Run:
             bundle = build_targets(program, self.deployed, names, plans, folder, self.say)
             return {"exported": list(bundle.exported), "absent": to_json(bundle.absent)}
 
-        sources = (*_SUPPLIERS, *_GRAPH, "export", "pipeline/produce.py")
+        sources = (*_CAPTURE, "artifact.py", "compress/*.py", "export/*.py")
         packages = ("torch", "torchao", "onnx", "onnxscript", "openvino", "coremltools", "tensorrt", "tensorrt-rtx")
-        config = {"targets": names, **self._origin()}
-        return Step("export", config, work, (*deployed, "quantize"), sources, packages)
+        labels = self.source.labels or self.data.classes
+        config = {"targets": names, "labels": labels, **self._origin(self.model_spec)}
+        return Step("export", config, work, (*deployed, "quantize"), sources, self._packages(*packages))
 
     def _outputs_step(self) -> Step:
         def work(folder: Path) -> Mapping[str, Any]:
@@ -166,9 +178,7 @@ class Run:
             save_outputs(folder, found)
             return {"ran": sorted(found.arrays), "unrun": {name: row.reason for name, row in found.unrun.items()}}
 
-        packages = ("torch", "onnxruntime", "openvino", "coremltools")
-        config = {"data": self.data.digest, "device": self._device_spec, "facts": to_json(self._lasting_facts)}
-        return Step("outputs", config, work, ("export",), ("runtimes", "bench"), packages)
+        return Step("outputs", self._measured_on, work, ("export",), _RUN, _RUNTIMES)
 
     def _bench_step(self) -> Step:
         bench = self.recipe.bench
@@ -180,8 +190,13 @@ class Run:
             records.save(folder / "bench.json", record)
             return {"reference": record.reference}
 
-        config = {"bench": asdict(bench) if bench else None, "facts": to_json(self._lasting_facts)}
-        return Step("bench", config, work, ("export",), ("runtimes", "bench"), ("torch", "onnxruntime", "openvino"))
+        config = {"bench": asdict(bench) if bench else None, **self._measured_on}
+        return Step("bench", config, work, ("export",), _RUN, _RUNTIMES)
+
+    @property
+    def _measured_on(self) -> dict[str, Any]:
+        inputs = digest(dict(training.evaluation_of(self.data).split.inputs))
+        return {"inputs": inputs, "device": self._device_spec, "facts": self._lasting_facts}
 
     @property
     def _device_spec(self) -> dict[str, Any]:
@@ -189,6 +204,9 @@ class Run:
 
     @cached_property
     def device(self) -> Any:
+        if "python" in self._device_spec and not self.trust.imports:
+            found = "it names a program to run"
+            raise UsageError(f"bench.device {self._device_spec}", found, "add --allow-import if you trust it")
         return options.call("device", self._device_spec)
 
     @cached_property

@@ -113,7 +113,7 @@ def _open(model: str | bytes, options: RunOptions) -> Any:
     try:
         return onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
     except Exception as error:
-        name = model if isinstance(model, str) else "the model with taps"
+        name = Path(model).name if isinstance(model, str) else "the model with taps"
         raise refused(f"load {name} with onnxruntime", error) from error
 
 

@@ -49,8 +49,14 @@ def judge(protocol: str, arrays: Arrays, outputs: Mapping[str, np.ndarray], refe
         raise UsageError(f"drop against {reference}", f"outputs of {sorted(outputs)}", "run the reference too")
     rows = len(arrays["labels"]) if protocol == "top1" else 2 * len(arrays["person"])
     for target, output in outputs.items():
-        if len(output) != rows or output.ndim != 2:
+        if output.ndim != 2:
+            todo = "leave the labels out: without them agreement with the original is judged"
+            raise UsageError(f"{protocol} of {target}", f"its output has shape {output.shape}, not (N, d)", todo)
+        if len(output) != rows:
             raise UsageError(f"outputs of {target} as ({rows}, d)", f"{output.shape}", "run it on the whole split")
+        if protocol == "top1" and rows and arrays["labels"].max() >= output.shape[1]:
+            found = f"label {arrays['labels'].max()}, but {output.shape[1]} scores a sample"
+            raise UsageError(f"top1 of {target}", found, "give the labels this model was trained with")
     judged = _top1 if protocol == "top1" else _verification
     return judged(arrays, outputs, reference)
 

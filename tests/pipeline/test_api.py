@@ -134,3 +134,12 @@ def test_bad_arguments(tmp_path: Path, arguments: dict, words: str) -> None:
 def test_no_data_is_no_evidence(bundle: Bundle) -> None:
     with pytest.raises(UsageError, match="no data"):
         edgesmith.check(bundle)
+
+
+def test_a_misspelt_limit_is_refused(bundle: Bundle) -> None:
+    with pytest.raises(UsageError, match="cosinus"):
+        edgesmith.check(bundle, data=loader(), limits={"cosinus": 0.9}, bench=False)
+
+
+def test_a_target_that_did_not_come_out_is_required_unless_told_otherwise(bundle: Bundle) -> None:
+    assert edgesmith.check(bundle, data=loader(), bench=False).exit_code == 3

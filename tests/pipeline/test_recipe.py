@@ -95,3 +95,28 @@ def test_yaml_cannot_make_objects(tmp_path: Path) -> None:
 def test_absent_file(tmp_path: Path) -> None:
     with pytest.raises(MissingResource):
         read_recipe(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "path"),
+    [
+        ("epochs: 1", "epochs: -1", "train.0.fit"),
+        ("limits:", "bench: {blocks: 1}\nlimits:", "bench.blocks"),
+        ("limits:", "quantize: {samples: 0}\nlimits:", "quantize.samples"),
+        ("{required: [ort-int8], optional: [tensorrt-int8]}", "{required: []}", "targets"),
+        ("name: student", "name: ../student", "train.1.name"),
+        ("name: student", "name: student\n    model: {use: resnet}", "train.1.model"),
+        ("{use: digits}", "digits", "data"),
+        ("name: small", "extends: [a, b]", "extends"),
+    ],
+)
+def test_a_mistake_is_one_line_with_its_path(tmp_path: Path, old: str, new: str, path: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        read_recipe(write(tmp_path, GOOD.replace(old, new)))
+    assert [problem.split(":")[0] for problem in caught.value.problems] == [path]
+    assert caught.value.todo
+
+
+def test_a_value_that_is_no_yaml(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="not a YAML value"):
+        read_recipe(write(tmp_path, GOOD), ["name=[1"])

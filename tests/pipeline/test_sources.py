@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from edgesmith.errors import DamagedArtifact, MissingPackage, MissingResource, UsageError
+from edgesmith.errors import DamagedArtifact, MissingPackage, MissingResource, UntrustedFile, UsageError
+from edgesmith.pipeline.options import spec_problems
 from edgesmith.pipeline.sources import Trust, model_from_spec, open_model, read_inputs, read_preprocessing, with_inputs
 from edgesmith.tensors import Preprocessing, TensorSpec
 from tests.models import tiny
@@ -94,3 +95,14 @@ def test_inputs_of_each_kind(tmp_path: Path) -> None:
 def test_inputs_that_are_not_there(text: str, error: type[Exception]) -> None:
     with pytest.raises(error):
         read_inputs(text, (TensorSpec("x", (1, 3)),), None, strict=False)
+
+
+def test_only_the_user_may_trust_a_pickle(tmp_path: Path) -> None:
+    weights = tmp_path / "weights.pt"
+    net = model_from_spec({"use": "resnet", "width": 8}, Trust()).module
+    torch.save(net.state_dict(), weights)
+    spec = {"use": "resnet", "width": 8, "weights": str(weights)}
+    with pytest.raises(UntrustedFile):
+        model_from_spec(spec, Trust())
+    assert model_from_spec(spec, Trust(pickle=True)).name == "resnet"
+    assert "trust_pickle: no such option" in spec_problems("model", {**spec, "trust_pickle": True}, "model")[0]

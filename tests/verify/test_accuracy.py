@@ -130,3 +130,9 @@ def test_the_weight_of_all_pairs_is_known_without_listing_them():
     weights = intervals.pair_weights(drawn, whole.first, whole.second)
     assert len(whole.scores) == whole.total > len(part.scores)
     assert known._weight_of_all(part)(drawn, np.zeros(50)) == pytest.approx(weights.sum())
+
+
+def test_labels_the_model_has_no_score_for_are_refused() -> None:
+    scores = {"torch-fp32": np.zeros((3, 4), np.float32)}
+    with pytest.raises(UsageError, match="label 4, but 4 scores"):
+        judge("top1", {"labels": np.array([0, 1, 4])}, scores, "torch-fp32")
