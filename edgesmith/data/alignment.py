@@ -122,8 +122,8 @@ def _handedness(five: np.ndarray) -> float:
     return float(across[0] * downwards[1] - across[1] * downwards[0])
 
 
-def read_landmarks(path: Path) -> list[Landmarks]:
-    """Read "name x1 y1 ... x5 y5 [score]" lines (name_5pts_score of the IJB lists).
+def read_landmarks(path: Path, scored: bool = False) -> list[Landmarks]:
+    """Read "name x1 y1 ... x5 y5 [score]" lines; `scored`: the score is not optional (name_5pts_score of IJB).
 
     Raises: MissingResource, DamagedArtifact naming the line.
     """
@@ -133,15 +133,15 @@ def read_landmarks(path: Path) -> list[Landmarks]:
         raise MissingResource(f"read landmarks {path}", "no such file", "check the path") from error
     except UnicodeDecodeError as error:
         raise DamagedArtifact(f"read landmarks {path}", f"not text ({error})", "fetch it again") from error
-    return [_landmarks(path, number, line.split()) for number, line in enumerate(lines, 1) if line.strip()]
+    return [_landmarks(path, number, line.split(), scored) for number, line in enumerate(lines, 1) if line.strip()]
 
 
-def _landmarks(path: Path, number: int, words: Sequence[str]) -> Landmarks:
+def _landmarks(path: Path, number: int, words: Sequence[str], scored: bool) -> Landmarks:
     try:
         values = [float(word) for word in words[1:]]
-        if len(values) not in (10, 11) or not np.isfinite(values).all():
+        if len(values) not in ((11,) if scored else (10, 11)) or not np.isfinite(values).all():
             raise ValueError(f"{len(values)} numbers")
     except ValueError as error:
-        found = f"line {number} is not 'name x1 y1 ... x5 y5 [score]': {error}"
+        found = f"line {number} is not 'name x1 y1 ... x5 y5 {'score' if scored else '[score]'}': {error}"
         raise DamagedArtifact(f"read landmarks {path}", found, "fetch it again") from error
     return Landmarks(words[0], np.array(values[:10]).reshape(5, 2), values[10] if len(values) == 11 else 1.0)
