@@ -8,6 +8,8 @@ DATASETS = Plugins(
         "digits": "edgesmith.data.digits:load",
         "folder": "edgesmith.data.folder:load",
         "faces": "edgesmith.data.faces:load",
+        "faces-rec": "edgesmith.data.face_records:load",
+        "shards": "edgesmith.data.shards:load",
         "arrays": "edgesmith.data.arrays:load",
     },
 )

@@ -17,8 +17,8 @@ def picture_names(source: Path) -> list[str]:
     if source.is_dir():
         paths = (path for path in source.rglob("*") if path.is_file() and path.suffix.lower() in SUFFIXES)
         return sorted(path.relative_to(source).as_posix() for path in paths)
-    with _opened(source) as tar:
-        return sorted(member.name for member in _members(tar, source))
+    with opened(source) as tar:
+        return sorted(member.name for member in _pictures(tar, source))
 
 
 def pictures(source: Path, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
@@ -27,21 +27,27 @@ def pictures(source: Path, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
         for name in sorted(wanted):
             yield name, (source / name).read_bytes()
         return
-    with _opened(source) as tar:
-        for member in _members(tar, source):
+    with opened(source) as tar:
+        for member in _pictures(tar, source):
             file = tar.extractfile(member) if member.name in wanted else None
             if file is not None:
                 yield member.name, file.read()
 
 
-def _opened(source: Path) -> tarfile.TarFile:
+def opened(source: Path) -> tarfile.TarFile:
+    """A tar archive, to be closed by the caller. Raises: DamagedArtifact."""
     try:
         return tarfile.open(source)
     except (tarfile.TarError, OSError, EOFError) as error:
         raise DamagedArtifact(f"read archive {source}", str(error), "fetch it again") from error
 
 
-def _members(tar: tarfile.TarFile, source: Path) -> Iterator[tarfile.TarInfo]:
+def _pictures(tar: tarfile.TarFile, source: Path) -> Iterator[tarfile.TarInfo]:
+    return (member for member in plain_files(tar, source) if PurePosixPath(member.name).suffix.lower() in SUFFIXES)
+
+
+def plain_files(tar: tarfile.TarFile, source: Path) -> Iterator[tarfile.TarInfo]:
+    """The files of an archive, in its order. Raises: UntrustedFile for links, paths that point outside, huge files."""
     asked = f"read archive {source}"
     try:
         for member in tar:
@@ -52,7 +58,6 @@ def _members(tar: tarfile.TarFile, source: Path) -> Iterator[tarfile.TarInfo]:
                 raise UntrustedFile(asked, f"member {member.name!r} is a link, or points outside", "repack plain files")
             if member.size > MEMBER_BYTES:
                 raise UntrustedFile(asked, f"member {member.name!r} has {member.size} bytes", "repack plain pictures")
-            if PurePosixPath(member.name).suffix.lower() in SUFFIXES:
-                yield member
+            yield member
     except (tarfile.TarError, EOFError) as error:
         raise DamagedArtifact(asked, str(error), "fetch it again") from error

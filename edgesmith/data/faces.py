@@ -1,35 +1,29 @@
-"""Face verification: aligned faces and LFW's list of pairs.
+"""Face verification: faces on ArcFace's 112 x 112 template and a list of pairs in folds.
 
-Source: Huang et al. 2007 (the pair protocol); alignment is to ArcFace's 112 x 112 five-point template.
+Source: Huang et al. 2007 (the pair protocol).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
+from edgesmith.data.alignment import ALIGNED, align, read_landmarks
 from edgesmith.data.archive import picture_names, pictures
 from edgesmith.data.images import decode, need_preprocessing, squish
+from edgesmith.data.pair_lists import PERSON_LEVEL, Format, Pair, read_pairs
 from edgesmith.data.split import Data, Evaluation, Split, digest, sample_rows
 from edgesmith.errors import DamagedArtifact, MissingResource, UsageError
 from edgesmith.tensors import Preprocessing
 
-ALIGNED = (112, 112)
 NARROW = (112, 96)
 NARROW_COLUMNS = slice(8, 104)  # the 112 x 96 template is the 112 x 112 one without 8 columns on each side
-TODO = "put images.tar (or the folders of people) and pairs.txt in one folder and give root=FOLDER"
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two pictures by name, whether they show one person, and their fold."""
-
-    first: str
-    second: str
-    same: bool
-    fold: int
+TODO = "put images.tar (or the folders of people) and the list of pairs in one folder and give root=FOLDER"
+People = Literal["folder", "unknown"]
 
 
 def load(
@@ -38,102 +32,136 @@ def load(
     folder: str = "",
     calibration: int = 300,
     limit: int | None = None,
+    pairs: str = "",
+    form: Format = "lfw",
+    folds: int = 10,
+    people: People = "folder",
+    calibrate_on: str = "",
+    landmarks: str = "",
     seed: int = 0,
 ) -> Data:
-    """Verification over all pictures of the people in pairs.txt; calibration on people who stand in no pair.
+    """Verification over the pictures of the people in a list of pairs; calibration on people who stand in no pair.
 
-    `folder` is looked for under `root`; `limit` keeps the first so many folds.
+    `folder` is looked for under `root`; `pairs` is the list in it (pairs.txt, or Protocol for CFP's formats); `limit`
+    keeps the first so many folds; `calibrate_on` is another folder or tar of faces, for lists that take everyone.
+    people "unknown": a picture's folder says nothing; then only the listed pictures are used and the rates over all
+    pairs of people are left out. `landmarks` is a file "name x1 y1 ... x5 y5" by which pictures are aligned.
     Raises: UsageError, MissingResource, UntrustedFile, DamagedArtifact.
     """
     preprocessing = need_preprocessing(preprocessing, f"faces {root or '(none)'}")
     top = Path(root) / folder
-    source = top / "images.tar" if (top / "images.tar").is_file() else top
-    if not str(root) or not (top / "pairs.txt").is_file():
-        raise MissingResource(f"load faces {root}", "no pairs.txt there", TODO)
-    pairs = read_pairs(top / "pairs.txt")
-    names = picture_names(source)
-    paired = {_person(name) for pair in pairs for name in (pair.first, pair.second)}
-    if limit is not None:
-        pairs = [pair for pair in pairs if pair.fold < limit]
-    others = [name for name in names if _person(name) not in paired]
-    if not others:
-        raise MissingResource(
-            f"load faces {root}", "no person who stands in no pair", "add such people to calibrate on"
-        )
-    chosen = [others[row] for row in sample_rows(len(others), calibration, seed)]
-    calibrating = Split({"image": _images(source, chosen, preprocessing.size)}, None, tuple(chosen))
-    evaluation = _evaluation(source, names, pairs, preprocessing.size)
+    listed = top / (pairs or ("pairs.txt" if form in ("lfw", "paths") else "Protocol"))
+    if not str(root) or not listed.exists():
+        raise MissingResource(f"load faces {root}", f"no {listed.name} there", TODO)
+    points = {mark.name: mark.points for mark in read_landmarks(top / landmarks)} if landmarks else {}
+    reader = _Pictures(_source(top), preprocessing.size, points)
+    every = read_pairs(listed, form, folds)
+    kept = [pair for pair in every if limit is None or pair.fold < limit]
+    who = _Who(PERSON_LEVEL[form] if people == "folder" else 0)
+    names = picture_names(reader.source)
+    if calibrate_on:
+        # Faces of another set: they have no points here, so they must lie on the template already.
+        other = _Pictures(_source(top / calibrate_on), preprocessing.size, {})
+        calibrating = _calibration(other, picture_names(other.source), calibration, seed)
+    else:
+        paired = {who(name) for pair in every for name in (pair.first, pair.second)}
+        calibrating = _calibration(reader, [name for name in names if who(name) not in paired], calibration, seed)
+    evaluation = _evaluation(reader, names, kept, who)
     found = digest(calibrating, evaluation.split, evaluation.arrays)
     return Data("faces", found, preprocessing, (), None, calibrating, evaluation)
 
 
-def read_pairs(path: Path) -> list[Pair]:
-    """Read LFW's format: "folds<TAB>n", then for every fold n same-person and n different-person lines.
+@dataclass(frozen=True)
+class _Who:
+    """Whose picture it is: the name of the folder `level` above it; with level 0 every picture stands for itself."""
 
-    Raises: DamagedArtifact naming the line.
-    """
-    lines = [line.split() for line in path.read_text().splitlines() if line.strip()]
-    try:
-        folds, each = (int(lines[0][0]), int(lines[0][1])) if len(lines[0]) > 1 else (1, int(lines[0][0]))
-    except (IndexError, ValueError) as error:
-        raise DamagedArtifact(f"read {path}", "line 1 is not 'folds n'", "fetch it again") from error
-    if len(lines) - 1 != folds * each * 2:
-        raise DamagedArtifact(f"read {path}", f"{len(lines) - 1} pairs, not {folds} x 2 x {each}", "fetch it again")
-    return [_pair(path, number, words, (number - 2) // (2 * each)) for number, words in enumerate(lines[1:], 2)]
+    level: int
 
+    def __call__(self, name: str) -> str:
+        parts = name.split("/")
+        if not self.level:
+            return name
+        return parts[-1 - self.level] if len(parts) > self.level else ""
 
-def _pair(path: Path, number: int, words: list[str], fold: int) -> Pair:
-    try:
-        if len(words) == 3:
-            return Pair(_file(words[0], words[1]), _file(words[0], words[2]), True, fold)
-        first, one, second, other = words
-        return Pair(_file(first, one), _file(second, other), False, fold)
-    except ValueError as error:
-        raise DamagedArtifact(
-            f"read {path}", f"line {number} is no pair: {' '.join(words)}", "fetch it again"
-        ) from error
+    def numbers(self, names: Sequence[str]) -> np.ndarray:
+        """People from 0; one number for all where people are unknown, so that no two pictures count as strangers."""
+        if not self.level:
+            return np.zeros(len(names), np.int64)
+        number = {person: index for index, person in enumerate(sorted({self(name) for name in names}))}
+        return np.array([number[self(name)] for name in names], np.int64)
 
 
-def _file(person: str, number: str) -> str:
-    return f"{person}/{person}_{int(number):04d}.jpg"
+@dataclass(frozen=True)
+class _Pictures:
+    """The faces of one folder or archive, at the model's size."""
+
+    source: Path
+    size: tuple[int, int]
+    points: Mapping[str, np.ndarray]
+
+    def read(self, names: Sequence[str], mirrored: bool = False) -> np.ndarray:
+        """In the order of `names`, and their mirror images after them where asked, in one piece of memory."""
+        rows = {name: index for index, name in enumerate(names)}
+        images = np.empty((len(names) * (2 if mirrored else 1), *self.size, 3), np.uint8)
+        for name, content in pictures(self.source, set(names)):
+            images[rows[name]] = fitted(self._aligned(decode(content, name), name), name, self.size)
+        if mirrored:
+            images[len(names) :] = images[: len(names), :, ::-1]
+        return images
+
+    def _aligned(self, image: np.ndarray, name: str) -> np.ndarray:
+        if not self.points:
+            return image
+        if name not in self.points:
+            raise MissingResource(f"align {name}", "the file of landmarks has no points for it", "add its five points")
+        return align(image, self.points[name])
 
 
-def _person(name: str) -> str:
-    return name.split("/")[-2] if "/" in name else ""
+def _source(place: Path) -> Path:
+    """The folder, its images.tar, or the archive itself. Raises: MissingResource."""
+    source = place / "images.tar" if (place / "images.tar").is_file() else place
+    if not source.exists():
+        raise MissingResource(f"faces of {place}", "no such folder or archive", "check the path")
+    return source
 
 
-def _evaluation(source: Path, names: list[str], pairs: list[Pair], size: tuple[int, int]) -> Evaluation:
-    people = sorted({_person(name) for pair in pairs for name in (pair.first, pair.second)})
-    number = {person: index for index, person in enumerate(people)}
-    used = [name for name in names if _person(name) in number]
+def _calibration(reader: _Pictures, free: list[str], count: int, seed: int) -> Split:
+    if not free:
+        todo = "add such people to calibrate on, or give calibrate_on=FOLDER with other faces"
+        raise MissingResource(f"calibrate on {reader.source}", "no person who stands in no pair", todo)
+    chosen = [free[row] for row in sample_rows(len(free), count, seed)]
+    return Split({"image": reader.read(chosen)}, None, tuple(chosen))
+
+
+def _evaluation(reader: _Pictures, names: list[str], pairs: list[Pair], who: _Who) -> Evaluation:
+    for pair in pairs:
+        if who.level and (who(pair.first) == who(pair.second)) != pair.same:
+            found = f"{pair.first} and {pair.second} are listed as {'one person' if pair.same else 'two people'}"
+            todo = "mend the list, or say people=unknown if folders are not people"
+            raise DamagedArtifact(f"faces of {reader.source}, one folder a person", found, todo)
+    listed = {name for pair in pairs for name in (pair.first, pair.second)}
+    people = {who(name) for name in listed}
+    used = [name for name in names if who(name) in people]
     row = {name: index for index, name in enumerate(used)}
-    missing = sorted({name for pair in pairs for name in (pair.first, pair.second)} - set(row))
-    if missing:
-        raise MissingResource(f"pictures of pairs.txt in {source}", f"{len(missing)} absent: {missing[:3]}", TODO)
-    plain = _images(source, used, size, mirrored=True)
+    if missing := sorted(listed - set(row)):
+        raise MissingResource(f"listed pictures in {reader.source}", f"{len(missing)} absent: {missing[:3]}", TODO)
     arrays = {
         "pairs": np.array([(row[pair.first], row[pair.second]) for pair in pairs], np.int64).reshape(-1, 2),
         "same": np.array([pair.same for pair in pairs], bool),
         "fold": np.array([pair.fold for pair in pairs], np.int64),
-        "person": np.array([number[_person(name)] for name in used], np.int64),
+        "person": who.numbers(used),
     }
     shown = tuple(used) + tuple(f"{name}:mirror" for name in used)
-    return Evaluation(Split({"image": plain}, None, shown), "verification", arrays)
+    return Evaluation(Split({"image": reader.read(used, mirrored=True)}, None, shown), "verification", arrays)
 
 
-def _images(source: Path, names: list[str], size: tuple[int, int], mirrored: bool = False) -> np.ndarray:
-    """Pictures in the order of `names`, and their mirror images after them where asked, in one piece of memory."""
-    rows = {name: index for index, name in enumerate(names)}
-    images = np.empty((len(names) * (2 if mirrored else 1), *size, 3), np.uint8)
-    for name, content in pictures(source, set(names)):
-        images[rows[name]] = _fitted(decode(content, name), name, size)
-    if mirrored:
-        images[len(names) :] = images[: len(names), :, ::-1]
-    return images
+def fitted(image: np.ndarray, name: str, size: tuple[int, int]) -> np.ndarray:
+    """A face on the 112 x 112 template at a model's size: 112 x 96 is cut out, others are resized.
 
-
-def _fitted(image: np.ndarray, name: str, size: tuple[int, int]) -> np.ndarray:
+    Raises: UsageError for a picture of another size, which cannot be on the template.
+    """
     if image.shape[:2] != ALIGNED:
         found = f"{name} has {image.shape[0]} x {image.shape[1]}"
-        raise UsageError("faces aligned to 112 x 112", found, "align them by five points to ArcFace's template first")
+        todo = "give landmarks=FILE with five points a picture, or align them to ArcFace's template first"
+        raise UsageError("faces aligned to 112 x 112", found, todo)
     return image[:, NARROW_COLUMNS] if size == NARROW else squish(image, size)

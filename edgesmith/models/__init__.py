@@ -6,6 +6,9 @@ MODELS = Plugins(
     "model",
     {
         "mobilefacenet": "edgesmith.models.mobilefacenet:build",
+        "cifar-resnet": "edgesmith.models.cifar_resnet:build",
+        "iresnet": "edgesmith.models.iresnet:build",
+        "mobilefacenet-wide": "edgesmith.models.mobilefacenet_wide:build",
         "resnet": "edgesmith.models.resnet:build",
         "timm": "edgesmith.models.timm:build",
     },

@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgesmith.data.faces import load, read_pairs
+from edgesmith.data.alignment import TEMPLATE
+from edgesmith.data.faces import load
 from edgesmith.errors import DamagedArtifact, MissingResource, UsageError
 from edgesmith.tensors import Preprocessing
+from edgesmith.verify.accuracy import judge
 
 SQUARE = Preprocessing((112, 112), (0.5,) * 3, (0.5,) * 3)
 NARROW = Preprocessing((112, 96), (0.5,) * 3, (0.5,) * 3)
@@ -98,10 +100,69 @@ def test_preprocessing_and_root_are_needed(tmp_path) -> None:
         load(SQUARE, tmp_path / "elsewhere")
 
 
-@pytest.mark.parametrize(
-    "text", ["", "x\t1\n", "2\t1\nAnn\t1\t2\n", PAIRS.replace("Cy\t1\t2", "Cy\t1"), PAIRS.replace("\t2\n", "\tz\n")]
-)
-def test_a_broken_list_of_pairs_is_damaged(tmp_path, text) -> None:
-    (tmp_path / "pairs.txt").write_text(text)
-    with pytest.raises(DamagedArtifact):
-        read_pairs(tmp_path / "pairs.txt")
+def test_unknown_people_use_the_listed_pictures_alone_and_make_no_strangers(tmp_path) -> None:
+    write(tmp_path, pairs="\n".join(f"{a}/{a}_0001.jpg {b}/{b}_0001.jpg 0" for a, b in (("Ann", "Bob"), ("Cy", "Dee"))))
+    data = load(SQUARE, tmp_path, form="paths", folds=2, people="unknown")
+    arrays = data.evaluation.arrays
+    assert len(data.evaluation.split) == 2 * 4 and arrays["person"].tolist() == [0] * 4
+    assert arrays["fold"].tolist() == [0, 1] and not arrays["same"].any()
+    assert "Ann/Ann_0002.jpg" in load(SQUARE, tmp_path, form="paths", folds=2, people="unknown").calibration.names
+    assert set(load(SQUARE, tmp_path, form="paths", folds=2).evaluation.arrays["person"]) == {0, 1, 2, 3}
+
+
+def test_rates_over_all_pairs_are_left_out_where_people_are_unknown(tmp_path) -> None:
+    write(tmp_path, pairs="Ann/Ann_0001.jpg Ann/Ann_0002.jpg 1\nAnn/Ann_0001.jpg Bob/Bob_0001.jpg 0")
+    data = load(SQUARE, tmp_path, form="paths", folds=2, people="unknown")
+    outputs = np.random.default_rng(0).standard_normal((len(data.evaluation.split), 4))
+    rows = {row.metric: row for row in judge("verification", data.evaluation.arrays, {"a": outputs}, "a")}
+    assert rows["tar_all@1e-3"].n == 0 and rows["accuracy"].n == 2
+
+
+def test_a_list_that_contradicts_the_folders_is_refused(tmp_path) -> None:
+    write(tmp_path, pairs="Ann/Ann_0001.jpg Bob/Bob_0001.jpg 1\nAnn/Ann_0001.jpg Cy/Cy_0001.jpg 0")
+    with pytest.raises(DamagedArtifact, match="people=unknown"):
+        load(SQUARE, tmp_path, form="paths", folds=2)
+
+
+def test_calibration_on_another_set(tmp_path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    write(tmp_path, {k: v for k, v in PEOPLE.items() if k in ("Ann", "Bob", "Cy", "Dee")})
+    with pytest.raises(MissingResource, match="calibrate_on"):
+        load(SQUARE, tmp_path)
+    write(other, {"Gus": 2})
+    assert {name.split("/")[0] for name in load(SQUARE, tmp_path, calibrate_on="other").calibration.names} == {"Gus"}
+    assert len(load(SQUARE, tmp_path, calibrate_on="other/images.tar").calibration) == 2
+    with pytest.raises(MissingResource, match="nowhere"):
+        load(SQUARE, tmp_path, calibrate_on="nowhere")
+
+
+def test_cfps_people_are_two_folders_up(tmp_path) -> None:
+    for person in ("001", "002", "003"):
+        for kind in ("frontal", "profile"):
+            (tmp_path / "Data/Images" / person / kind).mkdir(parents=True)
+            (tmp_path / "Data/Images" / person / kind / "01.png").write_bytes(face(int(person)))
+    protocol = tmp_path / "Protocol"
+    for kind in ("frontal", "profile"):
+        lines = [f"{i} ../Data/Images/00{i}/{kind}/01.png" for i in (1, 2)]
+        (protocol / "Split").mkdir(parents=True, exist_ok=True)
+        (protocol / f"Pair_list_{kind[0].upper()}.txt").write_text("\n".join(lines))
+    for fold in ("01", "02"):
+        (protocol / "Split/FP" / fold).mkdir(parents=True)
+        (protocol / "Split/FP" / fold / "same.txt").write_text("1,1\n")
+        (protocol / "Split/FP" / fold / "diff.txt").write_text("1,2\n")
+    data = load(SQUARE, tmp_path, form="cfp-fp")
+    assert data.evaluation.arrays["person"].tolist() == [0, 0, 1, 1]
+    assert {name.split("/")[2] for name in data.calibration.names} == {"003"}
+
+
+def test_landmarks_align_pictures_of_any_size(tmp_path) -> None:
+    write(tmp_path, side=224)
+    names = [f"{person}/{person}_{i:04d}.jpg" for person, count in PEOPLE.items() for i in range(1, count + 1)]
+    points = " ".join(f"{2 * value:.4f}" for value in TEMPLATE.ravel())
+    (tmp_path / "points.txt").write_text("\n".join(f"{name} {points}" for name in names[:-1]))
+    with pytest.raises(MissingResource, match="Flo_0001"):
+        load(SQUARE, tmp_path, landmarks="points.txt")
+    (tmp_path / "points.txt").write_text("\n".join(f"{name} {points}" for name in names))
+    images = load(SQUARE, tmp_path, landmarks="points.txt").calibration.inputs["image"]
+    assert images.shape[1:] == (112, 112, 3) and images[0, 50, :, 1].tolist() == list(range(0, 224, 2))
