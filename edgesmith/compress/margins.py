@@ -146,15 +146,18 @@ class MarginLogits(nn.Module):
         self.margin, self.filter_above = margin, filter_above
         self.scale = 1.0 if margin is None else scale
 
-    def forward(self, embeddings: Tensor, centres: Tensor, labels: Tensor) -> Judged:
-        """In fp32 at least. Shape: embeddings (N, d), centres (C, d), labels (N,)."""
+    def forward(self, embeddings: Tensor, centres: Tensor, labels: Tensor, unit: bool = False) -> Judged:
+        """In fp32 at least; `unit`: the centres have length 1 already.
+
+        Shape: embeddings (N, d), centres (C, d), labels (N,).
+        """
         with torch.autocast(embeddings.device.type, enabled=False):
             z, w = at_least_fp32(embeddings), at_least_fp32(centres)
             rows, columns = torch.arange(len(z), device=z.device), labels.clamp_min(0)
             if self.margin is None:
                 logits = F.linear(z, w)
                 return Judged(logits, logits.detach()[rows, columns])
-            cosines = F.linear(F.normalize(z, dim=1), F.normalize(w, dim=1))
+            cosines = F.linear(F.normalize(z, dim=1), w if unit else F.normalize(w, dim=1))
             there = cosines[rows, columns]
             target = there.clamp(-1, 1)
             moved = self.margin(target, z.detach().norm(dim=1))
