@@ -90,6 +90,11 @@ class PartialFC(nn.Module):
             logits = self.face(z, centres, targets, self.unit).logits
             return sharded_cross_entropy(logits, targets, self.among)
 
+    @property
+    def whole(self) -> bool:
+        """Whether all classes are here and take part in each step."""
+        return self.among.world == 1 and self.sampled == self.classes
+
     @torch.no_grad()
     def sample(self, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Sorted rows of this rank that take part, and the targets counted in them.
