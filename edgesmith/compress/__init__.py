@@ -8,5 +8,6 @@ METHODS = Plugins(
         "plain": "edgesmith.compress.task:plain",
         "kd": "edgesmith.compress.head_sharing:kd",
         "th_kd": "edgesmith.compress.head_sharing:th_kd",
+        "margin": "edgesmith.compress.margin_task:margin",
     },
 )
