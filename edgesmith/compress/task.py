@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,9 +179,8 @@ def check_labels(labels: Tensor | None, classes: int) -> None:
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= classes:
         found = f"the training labels go from {low} to {high}"
-        raise UsageError(
-            f"train {classes} classes", found, f"build the nets with classes={high + 1}, or fix the labels"
-        )
+        todo = f"build the nets with classes={high + 1}, or fix the labels"
+        raise UsageError(f"train {classes} classes", found, todo)
 
 
 def check_classes(role: str, net: nn.Module, classes: int) -> None:

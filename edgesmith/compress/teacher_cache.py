@@ -32,7 +32,7 @@ class TeacherCache:
     logits: np.ndarray | None
 
     def answer(self, batch: Batch) -> Answer:
-        """The teacher's embedding and logits of a batch. Raises: UsageError when it does not say which samples it is."""
+        """The teacher's embedding and logits of a batch. Raises: UsageError when it has no row numbers."""
         if batch.rows is None or batch.mirrored is None:
             raise UsageError("read the teacher's cache", "no row numbers of the samples", "train by fit()")
         rows = (batch.rows + self.count * batch.mirrored).cpu().numpy()

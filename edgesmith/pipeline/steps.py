@@ -109,20 +109,29 @@ class Run:
 
     def _train_step(self, index: int) -> Step:
         stage = self.recipe.train[index]
-        teacher = stage.method.get("teacher")
+        taken = [stage.method.get(key) for key in ("teacher", "head_from")]
+        files = [digest_of(training.resolved(other, self.recipe.data)) for other in taken if isinstance(other, dict)]
 
         def work(folder: Path) -> Mapping[str, Any]:
             return training.train(self.recipe, stage, self.data, folder, self.folders(), self.trust, self.say)
 
-        config = {"stage": asdict(stage), **self._origin()}
+        config = {"stage": asdict(stage), "taken": files, **self._origin()}
         sources = (
             *_SUPPLIERS,
             "compress/task.py",
             "compress/fit.py",
+            "compress/batches.py",
             "compress/head_sharing.py",
+            "compress/shared_head.py",
+            "compress/distil.py",
+            "compress/distil_task.py",
+            "compress/terms.py",
+            "compress/contrastive.py",
+            "compress/class_centres.py",
+            "compress/teacher_cache.py",
             "pipeline/training.py",
         )
-        needs = (f"train-{teacher}",) if teacher else ()
+        needs = tuple(dict.fromkeys(f"train-{other}" for other in taken if isinstance(other, str)))
         packages = ("torch", "lightning-fabric", "numpy")
         return Step(f"train-{stage.name}", config, work, needs, sources, packages, keeps=("last.ckpt",))
 
