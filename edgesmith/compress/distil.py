@@ -76,8 +76,9 @@ def assemble(parts: Parts, weights: Weights, options: Options) -> Distil:
         raise UsageError("distillation", f"head {o.head!r}", f"choose one of {get_args(TeacherHead)}")
     if o.head == "centres":
         _make_room_for_centres(teacher, parts.classes)
+    classes = parts.classes or (_classes_of(teacher) if o.head == "own" else 0)
     for role, net in (("teacher", teacher), ("student", parts.student)):
-        check_classes(role, net, parts.classes)
+        check_classes(role, net, classes)
     student = borrow_head(parts.student, parts.head, o.head_mode, o.projector, o.seed)
     borrowed = parts.head is not None and o.head_mode != "free"
     _check_heads(student, teacher, weights, borrowed)
@@ -91,7 +92,7 @@ def assemble(parts: Parts, weights: Weights, options: Options) -> Distil:
         contrast = Contrast(sizes, o.crd_dim, o.crd_negatives, o.crd_temperature, o.crd_momentum, o.seed)
     align = o.projector == "procrustes"
     return Distil(
-        student, teacher, weights, bridge, align, contrast, parts.classes,
+        student, teacher, weights, bridge, align, contrast, classes,
         borrowed, o.ensemble, o.head == "centres", o.cache,
     )  # fmt: skip
 
@@ -113,6 +114,11 @@ def _check_heads(student: nn.Module, teacher: nn.Module, weights: Weights, borro
     if isinstance(own, nn.Linear) and not (weights.own or weights.shared or borrowed):
         todo = "give ce, kd or th a weight, take a head from another stage, or build the student without classes"
         raise UsageError("distillation", "nothing trains the student's head", todo)
+
+
+def _classes_of(net: nn.Module) -> int:
+    head = getattr(net, "head", None)
+    return head.out_features if isinstance(head, nn.Linear) else 0
 
 
 def _make_room_for_centres(teacher: nn.Module, classes: int) -> None:

@@ -68,7 +68,7 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class Parts:
-    """What a method is made of; `classes` is the number of classes of the data, `head` another stage's classifier."""
+    """What a method is made of: `classes` of the data (0: not known), `head` is another stage's classifier."""
 
     student: nn.Module
     teacher: nn.Module | None
@@ -184,8 +184,8 @@ def check_labels(labels: Tensor | None, classes: int) -> None:
 
 
 def check_classes(role: str, net: nn.Module, classes: int) -> None:
-    """Raise UsageError when a net's linear head has another number of classes than the data."""
+    """Raise UsageError when a net's linear head has another number of classes than the data, if that is known."""
     head = getattr(net, "head", None)
-    if isinstance(head, nn.Linear) and head.out_features != classes:
+    if classes and isinstance(head, nn.Linear) and head.out_features != classes:
         found = f"its head has {head.out_features}"
         raise UsageError(f"a {role} for {classes} classes", found, f"build it with classes={classes}")
