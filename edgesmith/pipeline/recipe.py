@@ -180,22 +180,6 @@ def _plugin_problems(raw: Mapping[str, Any]) -> list[str]:
     return problems + _target_problems(raw.get("targets"))
 
 
-def _stage_problems(stage: Mapping[str, Any], path: str, earlier: Sequence[str]) -> list[str]:
-    from edgesmith.pipeline.options import option_problems, spec_problems
-
-    problems = option_problems(f"{path}.fit", stage.get("fit") or {}, "edgesmith.compress.fit:FitConfig")
-    method = stage.get("method")
-    if isinstance(method, dict):
-        problems += _taken_problems(method, f"{path}.method", earlier)
-        method = {key: value for key, value in method.items() if key not in ("teacher", "head_from")}
-    problems += spec_problems("method", method, f"{path}.method")
-    if stage.get("model") is not None:
-        problems += spec_problems("model", stage["model"], f"{path}.model")
-    if stage.get("name") in earlier:
-        problems.append(f"{path}.name: {stage.get('name')!r} is taken by an earlier stage")
-    return problems
-
-
 def _taken_problems(method: Mapping[str, Any], path: str, earlier: Sequence[str]) -> list[str]:
     """What a stage takes from others: teacher is a stage or a pretrained model's spec, head_from is a stage."""
     from edgesmith.pipeline.options import spec_problems, takes
@@ -209,6 +193,22 @@ def _taken_problems(method: Mapping[str, Any], path: str, earlier: Sequence[str]
             problems.append(f"{path}.{key}: no earlier stage is called {other!r} (there are: {list(earlier)})")
     if method.get("head_from") is not None and not takes("method", method, "head_mode"):
         problems.append(f"{path}.head_from: method {method.get('use')!r} shares no head")
+    return problems
+
+
+def _stage_problems(stage: Mapping[str, Any], path: str, earlier: Sequence[str]) -> list[str]:
+    from edgesmith.pipeline.options import option_problems, spec_problems
+
+    problems = option_problems(f"{path}.fit", stage.get("fit") or {}, "edgesmith.compress.fit:FitConfig")
+    method = stage.get("method")
+    if isinstance(method, dict):
+        problems += _taken_problems(method, f"{path}.method", earlier)
+        method = {key: value for key, value in method.items() if key not in ("teacher", "head_from")}
+    problems += spec_problems("method", method, f"{path}.method")
+    if stage.get("model") is not None:
+        problems += spec_problems("model", stage["model"], f"{path}.model")
+    if stage.get("name") in earlier:
+        problems.append(f"{path}.name: {stage.get('name')!r} is taken by an earlier stage")
     return problems
 
 

@@ -109,8 +109,7 @@ class Run:
 
     def _train_step(self, index: int) -> Step:
         stage = self.recipe.train[index]
-        taken = [stage.method.get(key) for key in ("teacher", "head_from")]
-        files = [digest_of(training.resolved(other, self.recipe.data)) for other in taken if isinstance(other, dict)]
+        taken, files = training.taken_from(stage, self.recipe.data)
 
         def work(folder: Path) -> Mapping[str, Any]:
             return training.train(self.recipe, stage, self.data, folder, self.folders(), self.trust, self.say)
@@ -131,7 +130,7 @@ class Run:
             "compress/teacher_cache.py",
             "pipeline/training.py",
         )
-        needs = tuple(dict.fromkeys(f"train-{other}" for other in taken if isinstance(other, str)))
+        needs = tuple(f"train-{other}" for other in taken)
         packages = ("torch", "lightning-fabric", "numpy")
         return Step(f"train-{stage.name}", config, work, needs, sources, packages, keeps=("last.ckpt",))
 

@@ -17,7 +17,7 @@ from edgesmith.data.split import Data, Evaluation
 from edgesmith.errors import UsageError
 from edgesmith.pipeline import options
 from edgesmith.pipeline.recipe import Recipe, Train
-from edgesmith.pipeline.sources import Inputs, Trust, model_from_spec
+from edgesmith.pipeline.sources import Inputs, Trust, digest_of, model_from_spec
 
 WEIGHTS = "weights.safetensors"
 HISTORY = "history.json"
@@ -32,6 +32,14 @@ def resolved(spec: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]
         else value
         for key, value in spec.items()
     }
+
+
+def taken_from(stage: Train, data: Mapping[str, Any]) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The earlier stages a stage takes something from, and the digests of the files of a pretrained teacher."""
+    others = [stage.method.get(key) for key in ("teacher", "head_from")]
+    names = tuple(dict.fromkeys(other for other in others if isinstance(other, str)))
+    specs = [resolved(other, data) for other in others if isinstance(other, dict)]
+    return names, {key: found for spec in specs for key, found in digest_of(spec).items()}
 
 
 def task_of(recipe: Recipe, stage: Train, folders: Folders, trust: Trust) -> Task:
