@@ -6,6 +6,7 @@ METHODS = Plugins(
     "method",
     {
         "plain": "edgesmith.compress.task:plain",
+        "distil": "edgesmith.compress.distil:distil",
         "kd": "edgesmith.compress.head_sharing:kd",
         "th_kd": "edgesmith.compress.head_sharing:th_kd",
         "margin": "edgesmith.compress.margin_task:margin",

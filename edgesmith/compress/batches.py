@@ -44,14 +44,31 @@ class Batches:
         order = torch.randperm(len(self.inputs[0]), generator=generator)
         for step in range(self.steps()):
             rows = order[step * self.size : (step + 1) * self.size]
-            inputs = tuple(self._prepared(array[rows], generator, device) for array in self.inputs)
-            yield Batch(inputs, None if self.labels is None else self.labels[rows].to(device))
+            mirrored = mirrors(len(rows), self.augment, generator)
+            inputs = tuple(self._augmented(array[rows], mirrored, generator, device) for array in self.inputs)
+            yield self._batch(inputs, rows, mirrored, device)
 
-    def _prepared(self, values: Tensor, generator: torch.Generator, device: torch.device) -> Tensor:
+    def read(self, rows: Tensor, mirrored: bool, device: torch.device) -> Batch:
+        """These samples without augmentation, or all of them flipped. Raises: UsageError to flip what is no picture."""
+        if mirrored and self.preprocessing is None:
+            raise UsageError("mirror the training data", "they are not pictures", 'say augment "none"')
+        flipped = [array[rows].flip(2) if mirrored else array[rows] for array in self.inputs]
+        inputs = tuple(self._prepared(array, device) for array in flipped)
+        return self._batch(inputs, rows, torch.full((len(rows),), mirrored), device)
+
+    def _batch(self, inputs: tuple[Tensor, ...], rows: Tensor, mirrored: Tensor, device: torch.device) -> Batch:
+        labels = None if self.labels is None else self.labels[rows].to(device)
+        return Batch(inputs, labels, rows.to(device), mirrored.to(device))
+
+    def _augmented(self, values: Tensor, mirrored: Tensor, generator: torch.Generator, device: torch.device) -> Tensor:
         if self.preprocessing is None:
             return values.to(device)
-        moved = augmented(values, self.augment, generator)
-        images = normalised(moved.to(device), self.preprocessing)
+        return self._prepared(augmented(values, self.augment, mirrored, generator), device)
+
+    def _prepared(self, values: Tensor, device: torch.device) -> Tensor:
+        if self.preprocessing is None:
+            return values.to(device)
+        images = normalised(values.to(device), self.preprocessing)
         return images if self.channels_last else images.contiguous()
 
 
@@ -84,8 +101,15 @@ def normalised(images: Tensor, preprocessing: Preprocessing) -> Tensor:
     return ((scaled - mean) / std).permute(0, 3, 1, 2)
 
 
-def augmented(images: Tensor, augment: Augment, generator: torch.Generator) -> Tensor:
-    """Mirror half of the pictures ("flip"), move each by up to 2/16 of its size ("shift"), or both.
+def mirrors(count: int, augment: Augment, generator: torch.Generator) -> Tensor:
+    """Which of so many samples are flipped: half of them where the augmentation says so. Shape: bool (count,)."""
+    if "flip" not in augment:
+        return torch.zeros(count, dtype=torch.bool)
+    return torch.rand((count, 1), generator=generator).squeeze(1) < 0.5
+
+
+def augmented(images: Tensor, augment: Augment, mirrored: Tensor, generator: torch.Generator) -> Tensor:
+    """Flip the pictures that are to be `mirrored`, and move each by up to 2/16 of its size ("shift").
 
     Shape: (N, H, W, C), kept. A shift repeats the border.
     """
@@ -94,8 +118,7 @@ def augmented(images: Tensor, augment: Augment, generator: torch.Generator) -> T
     if augment == "none":
         return images
     if "flip" in augment:
-        mirror = torch.rand((count, 1), generator=generator) < 0.5
-        columns = torch.where(mirror, columns.flip(1), columns)
+        columns = torch.where(mirrored[:, None], columns.flip(1), columns)
     if "shift" in augment:
         rows = (rows + _offsets(count, height, generator)).clamp(0, height - 1)
         # Moved after mirroring: the index of a column, not the column, is what is shifted.

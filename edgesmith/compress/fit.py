@@ -18,7 +18,7 @@ from edgesmith.compress.batches import Augment, Batches, batches_of
 from edgesmith.compress.checkpoint import NAME, TODO, Checkpoint, read_checkpoint, write_checkpoint
 from edgesmith.compress.meter import Meter, check_weights
 from edgesmith.compress.optimizer import OptimizerName, Schedule, lr_factor, make_optimizer
-from edgesmith.compress.task import Batch, Phase, Task
+from edgesmith.compress.task import Batch, Phase, Source, Task
 from edgesmith.data.split import Split, digest
 from edgesmith.errors import DamagedArtifact, UsageError
 from edgesmith.tensors import Preprocessing
@@ -97,8 +97,8 @@ class Stepper(nn.Module):
         super().__init__()
         self.task, self.phases = task, phases
 
-    def forward(self, phase: int, inputs: tuple[Tensor, ...], labels: Tensor | None) -> tuple[Tensor, dict, int]:
-        output = self.task.step(Batch(inputs, labels), self.phases[phase])  # type: ignore[operator]
+    def forward(self, phase: int, *batch: Any) -> tuple[Tensor, dict, int]:
+        output = self.task.step(Batch(*batch), self.phases[phase])  # type: ignore[operator]
         return output.loss, dict(output.terms), output.size
 
 
@@ -112,14 +112,18 @@ def fit(
 ) -> FitResult:
     """Train a task, going on from folder/last.ckpt if it is there; on a CPU the end is the same, bit for bit.
 
-    `report` is called after each epoch, when its checkpoint is already safe.
+    `report` is called after each epoch, when its checkpoint is already safe. A task with `prepare` sees the samples
+    first; what it keeps for other trainings lies beside `folder`.
     Raises: UsageError, TrainingFailed (a loss or weight is not finite), DamagedArtifact, MissingResource.
     """
     _check(task)
     settings = {name: value for name, value in asdict(config).items() if name not in MACHINE}
-    asked = content_key(settings, preprocessing, digest(train))
+    data = content_key(preprocessing, digest(train))
+    asked = content_key(settings, data)
     with _threads(config.threads):
         loop = _prepare(task, train, preprocessing, config)
+        if (prepare := getattr(task, "prepare", None)) is not None:
+            prepare(_source(loop, data, folder))
         saved = read_checkpoint(folder, asked)
         history = _restore(loop, saved, folder) if saved else []
         for index in range(len(history), config.epochs):
@@ -148,6 +152,16 @@ def _prepare(task: Task, train: Split, preprocessing: Preprocessing | None, conf
     stepper = fabric.setup_module(Stepper(module, phases))
     wrapped = [fabric.setup_optimizers(optimizer) for optimizer in optimizers]
     return Loop(fabric, task, stepper, wrapped, batches, config)
+
+
+def _source(loop: Loop, data: str, folder: Path) -> Source:
+    batches, device = loop.batches, loop.fabric.device
+
+    def read(rows: Tensor, mirrored: bool) -> Batch:
+        return batches.read(rows, mirrored, device)
+
+    beside = folder.resolve().parent
+    return Source(len(batches.inputs[0]), batches.labels, batches.augment, data, beside, device, read)
 
 
 def _restore(loop: Loop, saved: Checkpoint, folder: Path) -> list[Epoch]:
@@ -187,7 +201,7 @@ def _step(loop: Loop, number: int, batch: Batch, factor: float, meter: Meter) ->
     optimizer = loop.optimizers[number]
     for group in optimizer.param_groups:
         group["lr"] = loop.config.lr * factor
-    loss, terms, size = loop.stepper(number, batch.inputs, batch.labels)
+    loss, terms, size = loop.stepper(number, batch.inputs, batch.labels, batch.rows, batch.mirrored)
     optimizer.zero_grad(set_to_none=True)
     loop.fabric.backward(loss)
     if loop.config.clip is not None:

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from edgesmith.compress.shared_head import HeadMode, Start, align_projector, borrow_head, finished
 from edgesmith.errors import UsageError
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Model inputs in the order of the model's arguments, and class numbers where there are any."""
+    """Model inputs in the order of the model's arguments, and class numbers where there are any.
+
+    rows (N,): which samples of the split these are. mirrored (N,): which of them were flipped.
+    """
 
     inputs: tuple[Tensor, ...]
     labels: Tensor | None
+    rows: Tensor | None = None
+    mirrored: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.inputs[0])
@@ -62,20 +68,58 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class Parts:
-    """What a method is made of; `classes` is the number of classes of the data."""
+    """What a method is made of: `classes` of the data (0: not known), `head` is another stage's classifier."""
 
     student: nn.Module
     teacher: nn.Module | None
     classes: int
+    head: nn.Linear | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a task may look at once before its first step.
+
+    digest fingerprints the samples and their preparation; `folder` outlives the stage, for what is worth keeping.
+    `read(rows, mirrored)` gives samples as the model sees them without augmentation, on the device.
+    """
+
+    count: int
+    labels: Tensor | None
+    augment: str
+    digest: str
+    folder: Path
+    device: torch.device
+    read: Callable[[Tensor, bool], Batch]
+
+    def in_order(self, mirrored: bool = False, size: int = 256) -> Iterator[Batch]:
+        """All samples, batch by batch."""
+        for rows in torch.arange(self.count).split(size):
+            yield self.read(rows, mirrored)
+
+    def spread(self, most: int = 512) -> Batch:
+        """At most so many samples, from all over the split (files are often sorted by class)."""
+        return self.read(torch.linspace(0, self.count - 1, min(most, self.count)).round().long(), False)
+
+
+class Prepared(Protocol):
+    """A task that wants to see the training samples before its first step."""
+
+    def prepare(self, source: Source) -> None: ...
 
 
 class Plain(nn.Module):
-    """Cross-entropy on the labels."""
+    """Cross-entropy on the labels; `classes`, where known, is held against them."""
 
-    def __init__(self, student: nn.Module, label_smoothing: float = 0.0) -> None:
+    def __init__(self, student: nn.Module, label_smoothing: float = 0.0, classes: int = 0) -> None:
         super().__init__()
-        self.student, self.label_smoothing = student, label_smoothing
+        self.student, self.label_smoothing, self.classes = student, label_smoothing, classes
         self.phases = (Phase("train", "train", self.student.parameters),)
+
+    def prepare(self, source: Source) -> None:
+        """Check the labels, and align a borrowed head's projector. Raises: UsageError."""
+        check_labels(source.labels, self.classes)
+        align_projector(self.student, source.spread)
 
     def step(self, batch: Batch, phase: Phase) -> StepOutput:
         labels = labels_of(batch)
@@ -87,13 +131,22 @@ class Plain(nn.Module):
         """Nothing changes between epochs."""
 
     def deployable(self) -> nn.Module:
-        return copy.deepcopy(self.student).eval()
+        return finished(self.student)
 
 
-def plain(parts: Parts, label_smoothing: float = 0.0) -> Plain:
-    """Train the student alone. Raises: UsageError when its head does not fit the classes."""
+def plain(
+    parts: Parts,
+    label_smoothing: float = 0.0,
+    head_mode: HeadMode = "shared_frozen",
+    projector: Start = "procrustes",
+    seed: int = 0,
+) -> Plain:
+    """Train the student alone; with another stage's head in `parts` it learns under that head (SH-KD's stage I1).
+
+    Raises: UsageError when a head does not fit the classes or the net.
+    """
     check_classes("student", parts.student, parts.classes)
-    return Plain(parts.student, label_smoothing)
+    return Plain(borrow_head(parts.student, parts.head, head_mode, projector, seed), label_smoothing, parts.classes)
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
@@ -119,9 +172,20 @@ def labels_of(batch: Batch) -> Tensor:
     return batch.labels
 
 
+def check_labels(labels: Tensor | None, classes: int) -> None:
+    """Raise UsageError when a class number lies outside the classes; unknown labels or classes pass."""
+    if labels is None or not classes or not len(labels):
+        return
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= classes:
+        found = f"the training labels go from {low} to {high}"
+        todo = f"build the nets with classes={high + 1}, or fix the labels"
+        raise UsageError(f"train {classes} classes", found, todo)
+
+
 def check_classes(role: str, net: nn.Module, classes: int) -> None:
-    """Raise UsageError when a net's linear head has another number of classes than the data."""
+    """Raise UsageError when a net's linear head has another number of classes than the data, if that is known."""
     head = getattr(net, "head", None)
-    if isinstance(head, nn.Linear) and head.out_features != classes:
+    if classes and isinstance(head, nn.Linear) and head.out_features != classes:
         found = f"its head has {head.out_features}"
         raise UsageError(f"a {role} for {classes} classes", found, f"build it with classes={classes}")

@@ -194,6 +194,22 @@ def _plugin_problems(raw: Mapping[str, Any]) -> list[str]:
     return problems + _target_problems(raw.get("targets"))
 
 
+def _taken_problems(method: Mapping[str, Any], path: str, earlier: Sequence[str]) -> list[str]:
+    """What a stage takes from others: teacher is a stage or a pretrained model's spec, head_from is a stage."""
+    from edgesmith.pipeline.options import spec_problems, takes
+
+    problems = []
+    for key in ("teacher", "head_from"):
+        other = method.get(key)
+        if key == "teacher" and isinstance(other, dict):
+            problems += spec_problems("model", other, f"{path}.{key}")
+        elif other is not None and other not in earlier:
+            problems.append(f"{path}.{key}: no earlier stage is called {other!r} (there are: {list(earlier)})")
+    if method.get("head_from") is not None and not takes("method", method, "head_mode"):
+        problems.append(f"{path}.head_from: method {method.get('use')!r} shares no head")
+    return problems
+
+
 def _stage_problems(stage: Mapping[str, Any], path: str, earlier: Sequence[str]) -> list[str]:
     from edgesmith.pipeline.options import option_problems, spec_problems
 
@@ -202,12 +218,8 @@ def _stage_problems(stage: Mapping[str, Any], path: str, earlier: Sequence[str])
     problems = problems or _range_problems(f"{path}.fit", fit)
     method = stage.get("method")
     if isinstance(method, dict):
-        teacher = method.get("teacher")
-        if teacher is not None and teacher not in earlier:
-            problems.append(
-                f"{path}.method.teacher: no earlier stage is called {teacher!r} (there are: {list(earlier)})"
-            )
-        method = {key: value for key, value in method.items() if key != "teacher"}
+        problems += _taken_problems(method, f"{path}.method", earlier)
+        method = {key: value for key, value in method.items() if key not in ("teacher", "head_from")}
     problems += spec_problems("method", method, f"{path}.method")
     if stage.get("model") is not None:
         problems += spec_problems("model", stage["model"], f"{path}.model")

@@ -120,15 +120,16 @@ class Run:
 
     def _train_step(self, index: int) -> Step:
         stage = self.recipe.train[index]
-        teacher = stage.method.get("teacher")
+        taken, files = training.taken_from(stage, self.recipe.data)
 
         def work(folder: Path) -> Mapping[str, Any]:
             return training.train(self.recipe, stage, self.data, folder, self.folders(), self.trust, self.say)
 
         spec = training.resolved(stage.model or self.recipe.model, self.recipe.data)
         fit = {name: value for name, value in stage.fit.items() if name not in MACHINE}
-        config = {"method": stage.method, "fit": fit, **self._origin(spec), "data": digest(self.data.train)}
-        needs = (f"train-{teacher}",) if teacher else ()
+        config = {"method": stage.method, "taken": files, "fit": fit}
+        config |= {**self._origin(spec), "data": digest(self.data.train)}
+        needs = tuple(f"train-{other}" for other in taken)
         packages = self._packages("torch", "lightning-fabric", "numpy")
         return Step(f"train-{stage.name}", config, work, needs, _TRAIN, packages, keeps=("last.ckpt",))
 

@@ -17,7 +17,7 @@ from edgesmith.data.split import Data, Evaluation
 from edgesmith.errors import UsageError
 from edgesmith.pipeline import options
 from edgesmith.pipeline.recipe import Recipe, Train
-from edgesmith.pipeline.sources import Inputs, Trust, model_from_spec
+from edgesmith.pipeline.sources import Inputs, Trust, digest_of, model_from_spec
 
 WEIGHTS = "weights.safetensors"
 HISTORY = "history.json"
@@ -34,19 +34,41 @@ def resolved(spec: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]
     }
 
 
+def taken_from(stage: Train, data: Mapping[str, Any]) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The earlier stages a stage takes something from, and the digests of the files of a pretrained teacher."""
+    others = [stage.method.get(key) for key in ("teacher", "head_from")]
+    names = tuple(dict.fromkeys(other for other in others if isinstance(other, str)))
+    specs = [resolved(other, data) for other in others if isinstance(other, dict)]
+    return names, {key: found for spec in specs for key, found in digest_of(spec).items()}
+
+
 def task_of(recipe: Recipe, stage: Train, folders: Folders, trust: Trust) -> Task:
-    """The Task of a stage; its teacher, if it has one, is loaded with the weights it was trained to."""
+    """The Task of a stage; nets of earlier stages come with the weights they were trained to."""
     spec = resolved(stage.model or recipe.model, recipe.data)
     student = model_from_spec(spec, trust)
     method = dict(stage.method)
-    teacher_name = method.pop("teacher", None)
-    teacher: nn.Module | None = None
-    if teacher_name is not None:
-        teacher_stage = next(item for item in recipe.train if item.name == teacher_name)
-        teacher = deployable(recipe, teacher_stage, folders, trust)
+    teacher = _other_net(recipe, method.pop("teacher", None), folders, trust)
+    shared = _head_from(recipe, method.pop("head_from", None), folders, trust)
     head = getattr(student.module, "head", None)
     classes = head.out_features if isinstance(head, nn.Linear) else 0
-    return options.call("method", method, parts=Parts(student.module, teacher, classes))
+    return options.call("method", method, parts=Parts(student.module, teacher, classes, shared))
+
+
+def _other_net(recipe: Recipe, other: Any, folders: Folders, trust: Trust) -> nn.Module | None:
+    """An earlier stage's net by its name, or a pretrained one by its spec."""
+    if other is None:
+        return None
+    if isinstance(other, dict):
+        return model_from_spec(resolved(other, recipe.data), trust).module
+    return deployable(recipe, next(item for item in recipe.train if item.name == other), folders, trust)
+
+
+def _head_from(recipe: Recipe, name: str | None, folders: Folders, trust: Trust) -> nn.Linear | None:
+    net = _other_net(recipe, name, folders, trust)
+    head = getattr(net, "head", None)
+    if net is not None and not isinstance(head, nn.Linear):
+        raise UsageError(f"take the head of stage {name!r}", "its net has no linear head", "build it with classes=...")
+    return head
 
 
 def deployable(recipe: Recipe, stage: Train, folders: Folders, trust: Trust) -> nn.Module:
@@ -75,7 +97,8 @@ def train(
     save_file(state, folder / WEIGHTS)
     records.save(folder / HISTORY, {"epochs": list(result.history)})
     (folder / "last.ckpt").unlink(missing_ok=True)
-    return {"epochs": len(result.history), "resumed_from": result.resumed_from}
+    notes = list(getattr(task, "notes", ()))
+    return {"epochs": len(result.history), "resumed_from": result.resumed_from, "notes": notes}
 
 
 def history(folder: Path) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from edgesmith.compress.batches import augmented, batches_of, normalised
+from edgesmith.compress.batches import augmented, batches_of, mirrors, normalised
 from edgesmith.data.split import Split
 from edgesmith.errors import UsageError
 from edgesmith.tensors import Preprocessing
@@ -60,16 +60,18 @@ def test_memory_layout_is_what_was_asked() -> None:
 
 def test_flip_mirrors_some_pictures_and_leaves_the_others() -> None:
     images = torch.from_numpy(IMAGES)
-    moved = augmented(images, "flip", torch.Generator().manual_seed(0))
+    chosen = mirrors(9, "flip", torch.Generator().manual_seed(0))
+    moved = augmented(images, "flip", chosen, torch.Generator())
     mirrored = [torch.equal(a, b.flip(1)) for a, b in zip(moved, images)]
     kept = [torch.equal(a, b) for a, b in zip(moved, images)]
     assert all(m != k for m, k in zip(mirrored, kept)) and 0 < sum(mirrored) < 9
+    assert mirrored == chosen.tolist()
 
 
 def test_shift_moves_by_at_most_two_sixteenths_and_repeats_the_border() -> None:
     rows = torch.arange(16, dtype=torch.uint8)[:, None].expand(16, 16)
     image = torch.stack([rows, rows.T, rows], -1).repeat(64, 1, 1, 1)
-    moved = augmented(image, "shift", torch.Generator().manual_seed(0)).int()
+    moved = augmented(image, "shift", torch.zeros(64, dtype=torch.bool), torch.Generator().manual_seed(0)).int()
     dy, dx = moved[:, 8, 8, 0] - 8, moved[:, 8, 8, 1] - 8
     assert set(dy.tolist()) == set(dx.tolist()) == {-2, -1, 0, 1, 2}
     expected = (torch.arange(16) + dy[:, None]).clamp(0, 15)
@@ -78,7 +80,8 @@ def test_shift_moves_by_at_most_two_sixteenths_and_repeats_the_border() -> None:
 
 def test_flip_and_shift_together_are_a_mirror_image_moved() -> None:
     columns = torch.arange(16, dtype=torch.uint8).expand(16, 16)[..., None].expand(16, 16, 3)
-    moved = augmented(columns.repeat(64, 1, 1, 1), "flip+shift", torch.Generator().manual_seed(0)).int()
+    chosen = mirrors(64, "flip+shift", torch.Generator().manual_seed(1))
+    moved = augmented(columns.repeat(64, 1, 1, 1), "flip+shift", chosen, torch.Generator().manual_seed(0)).int()
     steps = moved[:, 0, 8, 0] - moved[:, 0, 7, 0]
     assert set(steps.tolist()) == {-1, 1}
 
@@ -87,6 +90,16 @@ def test_other_inputs_pass_untouched_and_in_order() -> None:
     split = Split({"a": np.arange(4, dtype=np.float32), "b": np.arange(4, dtype=np.int64)})
     batch = next(batches_of(split, None, 4, 0, "none", False).epoch(0, CPU))
     assert torch.equal(batch.inputs[0], batch.inputs[1].float()) and batch.labels is None
+
+
+@pytest.mark.parametrize("augment", ["none", "flip"])
+def test_rows_and_mirrors_say_which_picture_a_sample_is(augment) -> None:
+    made = batches(9, augment)
+    batch = next(made.epoch(0, CPU))
+    again = [made.read(batch.rows, mirrored, CPU).inputs[0] for mirrored in (False, True)]
+    for index, flipped in enumerate(batch.mirrored.tolist()):
+        assert torch.equal(batch.inputs[0][index], again[flipped][index])
+    assert torch.equal(batch.rows, batch.labels) and batch.mirrored.any() == (augment == "flip")
 
 
 @pytest.mark.parametrize("case", ["augment", "empty", "floats"])

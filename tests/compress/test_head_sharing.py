@@ -5,9 +5,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from edgesmith.compress.head_sharing import distance, kd, kl, th_kd
+from edgesmith.compress.head_sharing import kd, th_kd
 from edgesmith.compress.optimizer import make_optimizer
 from edgesmith.compress.task import Batch, Parts
+from edgesmith.compress.terms import distance, kl
 from edgesmith.errors import UsageError
 from edgesmith.models.resnet import build
 from tests.models import tiny
@@ -77,14 +78,14 @@ def test_the_mix_is_equations_1_to_3() -> None:
     made = parts()
     terms = th_kd(made, 0.3, alpha=1.5, beta=0.2).eval().step(BATCH, None)
     t = {name: float(value) for name, value in terms.terms.items()}
-    expected = 0.7 * t["ce"] + 0.3 * t["ce_th"] + 1.5 * (0.7 * t["kl"] + 0.3 * t["kl_th"]) + 0.2 * t["distance"]
+    expected = 0.7 * t["ce"] + 0.3 * t["ce_th"] + 1.5 * (0.7 * t["kl"] + 0.3 * t["kl_th"]) + 0.2 * t["l2"]
     assert float(terms.loss.detach()) == pytest.approx(expected, rel=1e-6)
 
 
 def test_equal_embeddings_make_every_th_term_0() -> None:
     made = Parts(net(6, 1), net(6, 1), 3)
     terms = th_kd(made, beta=1.0).eval().step(BATCH, None).terms
-    assert abs(float(terms["kl_th"])) < 1e-6 and float(terms["distance"]) == 0
+    assert abs(float(terms["kl_th"])) < 1e-6 and float(terms["l2"]) == 0
 
 
 @pytest.mark.parametrize("kind", ["l2", "cosine"])
@@ -110,7 +111,7 @@ def test_unequal_embeddings_get_a_projector_that_learns(sizes, start) -> None:
 
 def test_a_procrustes_start_is_nearer_than_a_random_one() -> None:
     losses = [
-        float(th_kd(parts(4, 6), 0.5, beta=1.0, projector=s).eval().step(BATCH, None).terms["distance"])
+        float(th_kd(parts(4, 6), 0.5, beta=1.0, projector=s).eval().step(BATCH, None).terms["l2"])
         for s in ("procrustes", "orthogonal")
     ]
     assert losses[0] < losses[1]

@@ -1,7 +1,9 @@
+from pathlib import Path
+
 import pytest
 import torch
 
-from edgesmith.compress.task import Batch, Parts, Plain, accuracy, cross_entropy, labels_of, plain
+from edgesmith.compress.task import Batch, Parts, Plain, Source, accuracy, check_labels, cross_entropy, labels_of, plain
 from edgesmith.errors import UsageError
 from edgesmith.models.resnet import build
 from tests.models import tiny
@@ -46,3 +48,27 @@ def test_a_head_for_other_classes_is_refused() -> None:
 def test_data_without_labels_are_refused() -> None:
     with pytest.raises(UsageError, match="labelled"):
         labels_of(Batch((X,), None))
+
+
+def source(count: int = 10) -> Source:
+    def read(rows: torch.Tensor, mirrored: bool) -> Batch:
+        return Batch((rows.float(),), rows, rows, torch.full((len(rows),), mirrored))
+
+    return Source(count, None, "none", "", Path(), torch.device("cpu"), read)
+
+
+def test_samples_can_be_read_in_order_and_spread_over_the_split() -> None:
+    batches = list(source().in_order(mirrored=True, size=4))
+    assert [batch.rows.tolist() for batch in batches] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert all(batch.mirrored.all() for batch in batches)
+    assert source().spread(4).rows.tolist() == [0, 3, 6, 9]
+    assert source().spread(99).rows.tolist() == list(range(10))
+
+
+def test_labels_must_lie_within_known_classes() -> None:
+    check_labels(torch.tensor([0, 4]), 5)
+    check_labels(torch.tensor([0, 7]), 0)
+    check_labels(None, 5)
+    for wrong in ([0, 5], [-1, 2]):
+        with pytest.raises(UsageError, match="training labels go from"):
+            check_labels(torch.tensor(wrong), 5)

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from edgesmith.compress.head_sharing import kl
 from edgesmith.compress.task import cross_entropy
+from edgesmith.compress.terms import kl
 
 DOUBLE = torch.float64
 

@@ -1,0 +1,124 @@
+"""A recipe of stages that take a head, or a teacher, from one another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from edgesmith import records
+from edgesmith.errors import RecipeError, UsageError
+from edgesmith.models.resnet import build
+from edgesmith.pipeline.recipe import read_recipe
+from edgesmith.pipeline.sources import Trust
+from edgesmith.pipeline.steps import Run, train_recipe
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+NET = "{use: resnet, size: 16, width: 4, blocks: [1], embedding: 8, classes: 10"
+THREE = f"""
+name: three
+data: {{use: digits, holdout: 0.9}}
+model: {NET}, seed: 1}}
+train:
+  - name: first
+    method: {{use: plain}}
+    fit: {{epochs: 1, lr: 0.1}}
+  - name: teacher
+    model: {NET.replace("embedding: 8", "embedding: 12")}}}
+    method: {{use: plain, head_from: first}}
+    fit: {{epochs: 1}}
+  - name: student
+    method: {{use: distil, teacher: teacher, head_from: first, kd: 1.0, cosine: 1.0, cache: true}}
+    fit: {{epochs: 1}}
+targets: {{}}
+bench: null
+"""
+
+
+def recipe(folder: Path, text: str = THREE):
+    path = folder / "recipe.yaml"
+    path.write_text(text)
+    return read_recipe(path)
+
+
+def train(folder: Path, text: str = THREE) -> tuple[Run, list[str]]:
+    said: list[str] = []
+    made = recipe(folder, text)
+    train_recipe(made, folder / "out", Trust(), said.append)
+    return Run(made, folder / "out", Trust(), said.append), said
+
+
+def weights(run: Run, stage: str) -> dict[str, torch.Tensor]:
+    return load_file(run.folders()(stage) / "weights.safetensors")
+
+
+def test_three_stages_share_one_frozen_head(tmp_path: Path) -> None:
+    run, _ = train(tmp_path)
+    first = weights(run, "first")
+    for stage in ("teacher", "student"):
+        for name in ("head.weight", "head.bias"):
+            assert torch.equal(weights(run, stage)[name], first[name])
+    folded = weights(run, "teacher")["folded.weight"]
+    projector = weights(run, "teacher")["projector.weight"]
+    assert projector.shape == (8, 12) and torch.allclose(folded, first["head.weight"] @ projector, atol=1e-6)
+    assert run.deployed.module(torch.zeros(1, 3, 16, 16)).shape == (1, 10)
+    _, said = train(tmp_path)
+    assert all("already done" in line for line in said if line.startswith("train-"))
+
+
+def test_the_key_follows_the_stage_the_head_is_taken_from(tmp_path: Path) -> None:
+    before = Run(recipe(tmp_path), tmp_path, Trust(), print).keys
+    changed = Run(recipe(tmp_path, THREE.replace("lr: 0.1", "lr: 0.2")), tmp_path, Trust(), print)
+    assert all(before[f"train-{name}"] != changed.keys[f"train-{name}"] for name in ("first", "teacher", "student"))
+    needs = {step.name: step.needs for step in changed.steps}
+    assert needs["train-teacher"] == ("train-first",)
+    assert needs["train-student"] == ("train-teacher", "train-first")
+
+
+def test_a_pretrained_teacher_by_its_spec_with_a_head_of_class_centres(tmp_path: Path) -> None:
+    net, _ = build(size=16, width=4, blocks=[1], embedding=12)
+    save_file(net.state_dict(), tmp_path / "teacher.safetensors")
+    spec = NET.replace("embedding: 8, classes: 10", f"embedding: 12, weights: {tmp_path}/teacher.safetensors") + "}"
+    text = THREE.split("  - name: teacher")[0].replace(
+        "{use: plain}", f"{{use: th_kd, teacher: {spec}, head: centres}}"
+    )
+    text += "targets: {}\nbench: null\n"
+    run, _ = train(tmp_path, text)
+    meta = records.read(run.folders()("first") / "artifact.json")["meta"]
+    assert "mean normalised embedding of each training class" in meta["notes"][0]
+    key = run.keys["train-first"]
+    net.body.stem.conv.weight.data.mul_(2)
+    save_file(net.state_dict(), tmp_path / "teacher.safetensors")
+    assert Run(recipe(tmp_path, text), tmp_path, Trust(), print).keys["train-first"] != key
+
+
+def test_a_stage_without_a_linear_head_has_none_to_give(tmp_path: Path) -> None:
+    headless = NET.replace(", classes: 10", "}")
+    text = THREE.replace("{use: plain}", f"{{use: distil, teacher: {headless}, ce: 0, l2: 1}}\n    model: {headless}")
+    with pytest.raises(UsageError, match="the head of stage 'first': its net has no linear head"):
+        train(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("head_from: first}", "head_from: nobody}", "train.1.method.head_from: no earlier stage is called 'nobody'"),
+        ("head_from: first}", "head_mode: loose}", "train.1.method.head_mode"),
+        ("teacher: teacher", "teacher: {use: resnett}", "train.2.method.teacher.use"),
+        ("teacher: teacher", "teacher: {use: resnet, widht: 1}", "train.2.method.teacher.widht"),
+        ("head_from: first,", "head_from: {use: resnet},", "train.2.method.head_from: no earlier stage"),
+        ("kd: 1.0", "kd: much", "train.2.method.kd"),
+    ],
+)
+def test_mistakes_are_named_by_their_path(tmp_path: Path, old: str, new: str, problem: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        recipe(tmp_path, THREE.replace(old, new))
+    assert [line for line in caught.value.problems if line.startswith(problem)]
+
+
+def test_the_shipped_recipe_is_three_stages() -> None:
+    shipped = read_recipe(RECIPES / "sh-kd-digits.yaml")
+    assert [stage.name for stage in shipped.train] == ["first-student", "teacher", "student"]
+    assert all(stage.method["head_from"] == "first-student" for stage in shipped.train[1:])
