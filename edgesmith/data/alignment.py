@@ -74,7 +74,7 @@ def alignment(points: np.ndarray, refuse_mirrored: bool = True) -> np.ndarray:
     Raises: UsageError for mirrored points, or points that are all one.
     """
     five = five_points(points)
-    if refuse_mirrored and _handedness(five) <= 0:
+    if refuse_mirrored and looks_mirrored(five):
         raise UsageError("align a face", "its points are in mirrored order, or in one place", f"the order is: {ORDER}")
     return similarity(five, TEMPLATE)
 
@@ -115,11 +115,12 @@ def _pixels(image: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return image[y.clip(0, height - 1), x.clip(0, width - 1)] * inside[..., None].astype(np.float64)
 
 
-def _handedness(five: np.ndarray) -> float:
-    """Positive when the way from eyes to mouth lies to the same side of the line of eyes as in the template."""
+def looks_mirrored(points: np.ndarray) -> bool:
+    """Whether the mouth lies on the other side of the line of eyes than in the template. Shape: (5 or 68, 2)."""
+    five = five_points(points)
     across = (five[1] - five[0]) + (five[4] - five[3])
     downwards = (five[3] + five[4]) / 2 - (five[0] + five[1]) / 2
-    return float(across[0] * downwards[1] - across[1] * downwards[0])
+    return bool(across[0] * downwards[1] - across[1] * downwards[0] <= 0)
 
 
 def read_landmarks(path: Path, scored: bool = False) -> list[Landmarks]:

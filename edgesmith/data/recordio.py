@@ -89,9 +89,11 @@ def open_records(rec: Path, idx: Path | None = None) -> RecordFile:
 
 def _payload(file: BinaryIO, path: Path, key: int) -> bytes:
     parts: list[bytes] = []
+    size = 0
     while True:
         flag, part = _part(file, path, key)
-        if (flag in (MIDDLE, END)) != bool(parts) or sum(map(len, parts)) + len(part) > LARGEST_RECORD:
+        size += len(part) + len(MAGIC)
+        if (flag in (MIDDLE, END)) != bool(parts) or size > LARGEST_RECORD:
             raise _damaged(path, key, "parts in a wrong order, or too many of them")
         parts.append(part)
         if flag in (WHOLE, END):

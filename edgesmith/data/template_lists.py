@@ -5,14 +5,15 @@ Source: Whitelam et al. 2017 (IJB-B) and Maze et al. 2018 (IJB-C), section "1:1 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from edgesmith.data.alignment import read_landmarks
-from edgesmith.errors import DamagedArtifact, MissingResource
+from edgesmith.data.alignment import ALIGNED, ORDER, align, looks_mirrored, read_landmarks
+from edgesmith.data.images import decode
+from edgesmith.errors import DamagedArtifact, MissingResource, UsageError
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,25 @@ def read_lists(folder: Path, name: str = "ijbc") -> TemplateLists:
         pairs,
         same,
     )
+
+
+def aligned_faces(folder: Path, lists: TemplateLists, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Faces of these rows on ArcFace's template, read from `folder`. Shape: uint8 RGB (n, 112, 112, 3).
+
+    The order of the points is checked on the list as a whole: a few extreme profiles look mirrored and are not.
+    Raises: UsageError when most faces look mirrored, MissingResource, DamagedArtifact.
+    """
+    mirrored = sum(looks_mirrored(points) for points in lists.points)
+    if 2 * mirrored > len(lists.points):
+        found = f"{mirrored} of {len(lists.points)} faces have points in mirrored order"
+        raise UsageError(f"align the faces of {folder}", found, f"the order is: {ORDER}")
+    images = np.empty((len(rows), *ALIGNED, 3), np.uint8)
+    for place, row in enumerate(rows):
+        file = folder / lists.names[row]
+        if not file.is_file():
+            raise MissingResource(f"read face {file}", "no such file", "give the folder of the listed pictures")
+        images[place] = align(decode(file), lists.points[row], refuse_mirrored=False)
+    return images
 
 
 def _media(path: Path) -> Iterator[tuple[str, int, int]]:

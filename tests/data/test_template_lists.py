@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+from PIL import Image
 
-from edgesmith.data.template_lists import read_lists
-from edgesmith.errors import DamagedArtifact, MissingResource
+from edgesmith.data.alignment import TEMPLATE
+from edgesmith.data.template_lists import aligned_faces, read_lists
+from edgesmith.errors import DamagedArtifact, MissingResource, UsageError
 
 POINTS = "1 2 3 4 5 6 7 8 9 10"
 FACES = f"1.jpg {POINTS} 0.9\n2.jpg {POINTS} 0.5\n3.jpg {POINTS} 1\n"
@@ -58,3 +60,23 @@ def test_no_faces_and_no_pairs_of_them(tmp_path) -> None:
     with pytest.raises(DamagedArtifact):
         read_lists(write(tmp_path, faces="", media="", pairs=PAIRS), "ijbb")
     assert isinstance(read_lists(write(tmp_path), "ijbb").pairs, np.ndarray)
+
+
+def test_listed_faces_are_aligned_by_their_own_points(tmp_path) -> None:
+    columns = np.broadcast_to(np.arange(224, dtype=np.uint8)[None, :, None], (224, 224, 3))
+    for number in (1, 3):
+        Image.fromarray(np.ascontiguousarray(columns)).save(tmp_path / f"{number}.jpg", "PNG")
+
+    def line(name: str, points: np.ndarray) -> str:
+        return f"{name} {' '.join(f'{value:.4f}' for value in points.ravel())} 1\n"
+
+    order = [1, 0, 2, 4, 3]
+    turned = line("1.jpg", 2 * TEMPLATE) + line("2.jpg", TEMPLATE) + line("3.jpg", TEMPLATE[order] + 30)
+    lists = read_lists(write(tmp_path, faces=turned), "ijbb")
+    images = aligned_faces(tmp_path, lists, [0, 2])  # one that looks mirrored is taken for a profile
+    assert images.shape == (2, 112, 112, 3) and images[0, 50, :, 1].tolist() == list(range(0, 224, 2))
+    with pytest.raises(MissingResource, match=r"2\.jpg"):
+        aligned_faces(tmp_path, lists, [1])
+    wrong = "".join(line(f"{number}.jpg", TEMPLATE[order]) for number in (1, 2, 3))
+    with pytest.raises(UsageError, match="3 of 3"):
+        aligned_faces(tmp_path, read_lists(write(tmp_path, faces=wrong), "ijbb"), [0])
