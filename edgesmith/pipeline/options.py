@@ -88,11 +88,6 @@ def _adapter(hint: Any) -> TypeAdapter[Any]:
     return TypeAdapter(hint, config={"arbitrary_types_allowed": True})  # arrays given from Python
 
 
-def takes(kind: str, spec: Mapping[str, Any], argument: str) -> bool:
-    """Whether the plug-in a spec names has this argument."""
-    return argument in inspect.signature(TABLES[kind].get(str(spec["use"]))).parameters
-
-
 def call(kind: str, spec: Mapping[str, Any], **ours: Any) -> Any:
     """Call the plug-in a spec names, with values converted to the types its signature asks for."""
     factory = TABLES[kind].get(str(spec["use"]))

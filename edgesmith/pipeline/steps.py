@@ -127,8 +127,8 @@ class Run:
 
         spec = training.resolved(stage.model or self.recipe.model, self.recipe.data)
         fit = {name: value for name, value in stage.fit.items() if name not in MACHINE}
-        config = {"method": stage.method, "taken": files, "fit": fit}
-        config |= {**self._origin(spec), "data": digest(self.data.train)}
+        origin = {**self._origin(spec), "data": digest(self.data.train)}
+        config = {"method": stage.method, "taken": files, "fit": fit, **origin}
         needs = tuple(f"train-{other}" for other in taken)
         packages = self._packages("torch", "lightning-fabric", "numpy")
         return Step(f"train-{stage.name}", config, work, needs, _TRAIN, packages, keeps=("last.ckpt",))

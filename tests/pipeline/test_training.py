@@ -32,7 +32,7 @@ train:
   - name: student
     method: {{use: distil, teacher: teacher, head_from: first, kd: 1.0, cosine: 1.0, cache: true}}
     fit: {{epochs: 1}}
-targets: {{}}
+targets: {{required: [torch-fp32]}}
 bench: null
 """
 
@@ -84,7 +84,7 @@ def test_a_pretrained_teacher_by_its_spec_with_a_head_of_class_centres(tmp_path:
     text = THREE.split("  - name: teacher")[0].replace(
         "{use: plain}", f"{{use: th_kd, teacher: {spec}, head: centres}}"
     )
-    text += "targets: {}\nbench: null\n"
+    text += "targets: {required: [torch-fp32]}\nbench: null\n"
     run, _ = train(tmp_path, text)
     meta = records.read(run.folders()("first") / "artifact.json")["meta"]
     assert "mean normalised embedding of each training class" in meta["notes"][0]

@@ -81,7 +81,7 @@ def test_weights_are_the_same_bit_for_bit(finished: Path, resumed: Path, stage: 
 
 def test_training_went_on_from_its_checkpoint(resumed: Path) -> None:
     record = json.loads(_only(resumed, "train-student-*/artifact.json").read_text())
-    assert record["meta"] == {"epochs": 2, "resumed_from": 1}
+    assert record["meta"] == {"epochs": 2, "resumed_from": 1, "notes": []}
 
 
 def test_plan_and_outputs_are_the_same(finished: Path, resumed: Path) -> None:
