@@ -9,6 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from edgesmith import records
+from edgesmith.compress import METHODS
+from edgesmith.compress.task import Parts, Plain
 from edgesmith.errors import RecipeError, UsageError
 from edgesmith.models.resnet import build
 from edgesmith.pipeline.recipe import read_recipe
@@ -122,3 +124,14 @@ def test_the_shipped_recipe_is_three_stages() -> None:
     shipped = read_recipe(RECIPES / "sh-kd-digits.yaml")
     assert [stage.name for stage in shipped.train] == ["first-student", "teacher", "student"]
     assert all(stage.method["head_from"] == "first-student" for stage in shipped.train[1:])
+
+
+def without_head(parts: Parts) -> Plain:
+    """A method that knows nothing of other stages' heads."""
+    return Plain(parts.student)
+
+
+def test_a_method_that_shares_no_head_takes_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(METHODS.table, "bare", f"{__name__}:without_head")  # type: ignore[arg-type]
+    with pytest.raises(RecipeError, match="head_from: method 'bare' shares no head"):
+        recipe(tmp_path, THREE.replace("{use: plain, head_from", "{use: bare, head_from"))
