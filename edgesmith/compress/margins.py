@@ -11,11 +11,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol, get_args
+from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from edgesmith.compress.task import at_least_fp32
 from edgesmith.errors import UsageError
@@ -24,6 +25,7 @@ MarginName = Literal["arcface", "cosface", "combined", "adaface", "linear"]
 DEFAULT_M = {"arcface": 0.5, "cosface": 0.4, "adaface": 0.4}
 EDGE = 1e-7  # arccos and the square root have an infinite slope at cosine 1
 ADAFACE_EDGE = 1e-3
+SHORTEST_ROW = 1e-12  # as in F.normalize
 SHORTEST, LONGEST = 1e-3, 100.0  # of an embedding, for AdaFace
 
 
@@ -123,6 +125,29 @@ class AdaFace(nn.Module):
         return angle.cos() - self.m * (1 + quality)
 
 
+class _Unit(torch.autograd.Function):
+    """F.normalize of rows whose backward pass makes one temporary: with many classes they are most of a step."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        lengths = rows.norm(dim=1, keepdim=True).clamp_min(SHORTEST_ROW)
+        unit = rows / lengths
+        ctx.save_for_backward(unit, lengths)
+        return unit
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+        unit, lengths = ctx.saved_tensors
+        along = torch.einsum("nd,nd->n", grad, unit)[:, None]
+        return torch.addcmul(grad, unit, along, value=-1).div_(lengths)
+
+
+def unit_rows(rows: Tensor) -> Tensor:
+    """Rows of length 1. Shape: (N, d)."""
+    return _Unit.apply(rows)  # type: ignore[no-untyped-call]
+
+
 class Judged(NamedTuple):
     """Scaled logits (N, C) with the margin in them, and the target's logit (N,) without it, detached."""
 
@@ -157,7 +182,7 @@ class MarginLogits(nn.Module):
             if self.margin is None:
                 logits = F.linear(z, w)
                 return Judged(logits, logits.detach()[rows, columns])
-            cosines = F.linear(F.normalize(z, dim=1), w if unit else F.normalize(w, dim=1))
+            cosines = F.linear(unit_rows(z), w if unit else unit_rows(w))
             there = cosines[rows, columns]
             target = there.clamp(-1, 1)
             moved = self.margin(target, z.detach().norm(dim=1))

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from edgesmith.compress.margins import AdaFace, Combined, MarginLogits, arcface, cosface, make_margin
+from edgesmith.compress.margins import AdaFace, Combined, MarginLogits, arcface, cosface, make_margin, unit_rows
 from edgesmith.errors import UsageError
 
 DOUBLE = torch.float64
@@ -35,6 +35,14 @@ def everything() -> list[MarginLogits]:
 def test_gradients_are_those_of_the_formula(face) -> None:
     z, w = (table.requires_grad_() for table in tables())
     assert torch.autograd.gradcheck(lambda a, b: face(a, b, LABELS).logits, (z, w))
+
+
+def test_unit_rows_are_those_of_normalize_also_where_a_row_is_0() -> None:
+    ours, theirs = (torch.cat([tables()[0], torch.zeros(1, 6)]).requires_grad_() for _ in range(2))
+    assert torch.allclose(unit_rows(ours), F.normalize(theirs, dim=1))
+    weights = torch.randn(6, 6, generator=torch.Generator().manual_seed(2), dtype=DOUBLE)
+    (unit_rows(ours) * weights).sum().backward(), (F.normalize(theirs, dim=1) * weights).sum().backward()
+    assert torch.allclose(ours.grad, theirs.grad)
 
 
 def test_the_shift_alone_is_a_gradient_on_request() -> None:
