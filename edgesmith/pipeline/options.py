@@ -39,6 +39,12 @@ def spec_problems(kind: str, spec: Any, path: str) -> list[str]:
     return _bind(path, options, table.get(str(name)))
 
 
+def takes(kind: str, spec: Mapping[str, Any], option: str) -> bool:
+    """Whether the plug-in a spec names has an option; what is no plug-in is reported elsewhere."""
+    table, name = TABLES[kind], str(spec.get("use"))
+    return name not in table.names() or option in inspect.signature(table.get(name)).parameters
+
+
 def option_problems(path: str, options: Any, where: str) -> list[str]:
     """Mistakes of a plain mapping of options for the callable at module:attribute."""
     if not isinstance(options, dict):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -197,8 +196,7 @@ def _plugin_problems(raw: Mapping[str, Any]) -> list[str]:
 
 def _taken_problems(method: Mapping[str, Any], path: str, earlier: Sequence[str]) -> list[str]:
     """What a stage takes from others: teacher is a stage or a pretrained model's spec, head_from is a stage."""
-    from edgesmith.compress import METHODS
-    from edgesmith.pipeline.options import spec_problems
+    from edgesmith.pipeline.options import spec_problems, takes
 
     problems = []
     for key in ("teacher", "head_from"):
@@ -207,10 +205,8 @@ def _taken_problems(method: Mapping[str, Any], path: str, earlier: Sequence[str]
             problems += spec_problems("model", other, f"{path}.{key}")
         elif other is not None and other not in earlier:
             problems.append(f"{path}.{key}: no earlier stage is called {other!r} (there are: {list(earlier)})")
-    use = str(method.get("use"))
-    shares = use not in METHODS.names() or "head_mode" in inspect.signature(METHODS.get(use)).parameters
-    if method.get("head_from") is not None and not shares:
-        problems.append(f"{path}.head_from: method {use!r} shares no head")
+    if method.get("head_from") is not None and not takes("method", method, "head_mode"):
+        problems.append(f"{path}.head_from: method {method.get('use')!r} shares no head")
     return problems
 
 
