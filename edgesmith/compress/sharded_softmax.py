@@ -68,7 +68,9 @@ class Ranks:
             yield
         except RuntimeError as error:  # what gloo and NCCL raise for a lost peer and for a time-out
             asked = f"{what} on rank {self.rank} of {self.world}"
-            raise TrainingFailed(asked, f"another rank did not take part ({str(error)[:200]})", TODO) from error
+            raise TrainingFailed(
+                asked, f"it failed, as when another rank is gone or hangs ({str(error)[:200]})", TODO
+            ) from error
 
 
 def ranks(group: Any = None) -> Ranks:

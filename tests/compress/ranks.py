@@ -21,7 +21,7 @@ CLASSES, D = 50_000, 8
 KINDS: tuple[MarginName, ...] = ("arcface", "cosface", "adaface", "linear")
 SIZES = {1: (7,), 2: (5, 2), 4: (3, 1, 3, 0)}  # samples of each rank: not the same, and none at all
 TIME_OUT = timedelta(seconds=30)
-IMPATIENT = timedelta(seconds=2)
+IMPATIENT = timedelta(seconds=4)
 IN = 6
 
 

@@ -118,7 +118,7 @@ def test_centres_and_states_of_another_rank_are_refused(two) -> None:
 def test_a_lost_rank_is_an_error_on_the_others_within_the_time_out(tmp_path, how, what) -> None:
     left, gone = ranks.run(2, tmp_path, how)
     assert gone is None
-    assert left["text"].startswith(f"TrainingFailed: {what} on rank 0 of 2: another rank did not take part")
+    assert left["text"].startswith(f"TrainingFailed: {what} on rank 0 of 2: it failed, as when another rank is gone")
     assert left["seconds"] < ranks.TIME_OUT.total_seconds() / 2  # the group's own time-out is much shorter
 
 
