@@ -15,7 +15,7 @@ from edgesmith.errors import DamagedArtifact, UsageError
 
 FORMAT = 1
 NAME = "last.ckpt"
-TODO = "delete it to train from the beginning"
+ADVICE = "delete it to train from the beginning"
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,12 @@ def read_checkpoint(folder: Path, asked: str) -> Checkpoint | None:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         if state.pop("format") != FORMAT:
-            raise DamagedArtifact(f"resume from {path}", "another version of edgesmith wrote it", TODO)
+            raise DamagedArtifact(f"resume from {path}", "another version of edgesmith wrote it", ADVICE)
         checkpoint = Checkpoint(**state)
     except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, KeyError, TypeError, AttributeError) as error:
-        raise DamagedArtifact(f"resume from {path}", f"it does not load ({error})", TODO) from error
+        raise DamagedArtifact(f"resume from {path}", f"it does not load ({error})", ADVICE) from error
     if checkpoint.asked != asked:
         raise UsageError(
-            f"resume from {path}", "it is of a training with other settings or data", f"use another folder or {TODO}"
+            f"resume from {path}", "it is of a training with other settings or data", f"use another folder or {ADVICE}"
         )
     return checkpoint

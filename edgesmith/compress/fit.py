@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from edgesmith.artifact import content_key
 from edgesmith.compress.batches import Augment, Batches, batches_of
-from edgesmith.compress.checkpoint import NAME, TODO, Checkpoint, read_checkpoint, write_checkpoint
+from edgesmith.compress.checkpoint import ADVICE, NAME, Checkpoint, read_checkpoint, write_checkpoint
 from edgesmith.compress.meter import Meter, check_weights
 from edgesmith.compress.optimizer import OptimizerName, Schedule, lr_factor, make_optimizer
 from edgesmith.compress.task import Batch, Phase, Source, Task
@@ -172,7 +172,7 @@ def _restore(loop: Loop, saved: Checkpoint, folder: Path) -> list[Epoch]:
         return [Epoch(**epoch) for epoch in saved.history]
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
         found = f"its content does not fit this task ({str(error)[:200]})"
-        raise DamagedArtifact(f"resume from {folder / NAME}", found, TODO) from error
+        raise DamagedArtifact(f"resume from {folder / NAME}", found, ADVICE) from error
 
 
 def _epoch(loop: Loop, index: int) -> Epoch:

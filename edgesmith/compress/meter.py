@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from edgesmith.errors import TrainingFailed
 
-TODO = "lower the learning rate, add warm-up or clip, and check the data"
+ADVICE = "lower the learning rate, add warm-up or clip, and check the data"
 
 
 class Meter:
@@ -36,7 +36,7 @@ class Meter:
             step, column = self.looked + int(bad[0, 0]) + 1, int(bad[0, 1])
             value = float(fresh[bad[0, 0], column])
             where = f"epoch {self.epoch}, step {step}: term {self.names[column]!r} is {value}"
-            raise TrainingFailed("train", where, TODO)
+            raise TrainingFailed("train", where, ADVICE)
         self.looked = len(self.rows)
 
     def means(self) -> dict[str, float]:
@@ -53,4 +53,4 @@ def check_weights(module: nn.Module, epoch: int) -> None:
     finite = torch.stack([torch.isfinite(parameter).all() for _, parameter in learning]).tolist()
     for (name, _), fine in zip(learning, finite):
         if not fine:
-            raise TrainingFailed("train", f"after epoch {epoch}: weight {name!r} is not finite", TODO)
+            raise TrainingFailed("train", f"after epoch {epoch}: weight {name!r} is not finite", ADVICE)

@@ -21,7 +21,7 @@ from torch.autograd.function import once_differentiable
 
 from edgesmith.errors import TrainingFailed, UsageError
 
-TODO = "look at the logs of the other ranks; the time-out is the one given to init_process_group"
+ADVICE = "look at the logs of the other ranks; the time-out is the one given to init_process_group"
 NO_FAULT = -1
 
 
@@ -69,7 +69,7 @@ class Ranks:
         except RuntimeError as error:  # what gloo and NCCL raise for a lost peer and for a time-out
             asked = f"{what} on rank {self.rank} of {self.world}"
             raise TrainingFailed(
-                asked, f"it failed, as when another rank is gone or hangs ({str(error)[:200]})", TODO
+                asked, f"it failed, as when another rank is gone or hangs ({str(error)[:200]})", ADVICE
             ) from error
 
 

@@ -22,7 +22,7 @@ from edgesmith.tensors import Preprocessing
 
 NARROW = (112, 96)
 NARROW_COLUMNS = slice(8, 104)  # the 112 x 96 template is the 112 x 112 one without 8 columns on each side
-TODO = "put images.tar (or the folders of people) and the list of pairs in one folder and give root=FOLDER"
+ADVICE = "put images.tar (or the folders of people) and the list of pairs in one folder and give root=FOLDER"
 People = Literal["folder", "unknown"]
 
 
@@ -52,7 +52,7 @@ def load(
     top = Path(root) / folder
     listed = top / (pairs or ("pairs.txt" if form in ("lfw", "paths") else "Protocol"))
     if not str(root) or not listed.exists():
-        raise MissingResource(f"load faces {root}", f"no {listed.name} there", TODO)
+        raise MissingResource(f"load faces {root}", f"no {listed.name} there", ADVICE)
     points = {mark.name: mark.points for mark in read_landmarks(top / landmarks)} if landmarks else {}
     reader = _Pictures(_source(top), preprocessing.size, points)
     every = read_pairs(listed, form, folds)
@@ -144,7 +144,7 @@ def _evaluation(reader: _Pictures, names: list[str], pairs: list[Pair], who: _Wh
     used = [name for name in names if who(name) in people]
     row = {name: index for index, name in enumerate(used)}
     if missing := sorted(listed - set(row)):
-        raise MissingResource(f"listed pictures in {reader.source}", f"{len(missing)} absent: {missing[:3]}", TODO)
+        raise MissingResource(f"listed pictures in {reader.source}", f"{len(missing)} absent: {missing[:3]}", ADVICE)
     arrays = {
         "pairs": np.array([(row[pair.first], row[pair.second]) for pair in pairs], np.int64).reshape(-1, 2),
         "same": np.array([pair.same for pair in pairs], bool),

@@ -124,6 +124,7 @@ def _export_any(
     try:
         return _export(module, tensors, keywords, None), [{} for _ in tensors]
     except Exception as error:
+        _must_run(module, tensors, keywords)
         where = _failing_module(module, tensors, keywords)
         asked = f"capture {type(module).__name__}" + (f" (in {where})" if where else "")
         raise ExportFailed(asked, _reason(error), "rewrite what torch.export cannot follow") from error
@@ -139,6 +140,17 @@ def _check_batch_survives(exported: ExportedProgram) -> None:
     ]
     if not set(sizes[0]) & set(sizes[1]):
         raise ValueError("no output has the batch as its first axis")
+
+
+def _must_run(module: nn.Module, tensors: tuple[Tensor, ...], keywords: tuple[str, ...] | None) -> None:
+    """Raises: UsageError when the module itself refuses the inputs, which is not the export's fault."""
+    shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors)
+    try:
+        with torch.no_grad():
+            module(*tensors) if keywords is None else module(**dict(zip(keywords, tensors)))
+    except Exception as error:
+        todo = "give inputs that the model takes"
+        raise UsageError(f"run {type(module).__name__} on {shapes}", _reason(error), todo) from error
 
 
 def _export(

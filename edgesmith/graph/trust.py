@@ -10,6 +10,7 @@ import io
 import json
 import logging
 import pickle
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +23,7 @@ from torch.export.pt2_archive._package import PT2ArchiveWriter
 from edgesmith.errors import DamagedArtifact, MissingResource, UntrustedFile, UsageError
 from edgesmith.graph.trust_program import checked_config, checked_program
 
-_TODO = "say --trust-pickle if you trust who made it; better, ask for a .safetensors file"
+_ADVICE = "say --trust-pickle if you trust who made it; better, ask for a .safetensors file"
 _FORMAT = {"archive_format", "archive_version", "byteorder"}
 _FOLDERS = ("data/weights/", "data/constants/")
 _PROGRAM, _SAMPLES = "models/model.json", "data/sample_inputs/model.pt"
@@ -85,7 +86,7 @@ def _pickled(file: Path, trust_pickle: bool) -> Any:
     except pickle.UnpicklingError as error:
         if trust_pickle:
             raise DamagedArtifact(f"load weights {file}", str(error), "copy or make the file again") from error
-        raise UntrustedFile(f"load weights {file}", f"not tensors alone ({_first_line(error)})", _TODO) from error
+        raise UntrustedFile(f"load weights {file}", f"not tensors alone ({_first_line(error)})", _ADVICE) from error
     except (EOFError, RuntimeError) as error:
         raise DamagedArtifact(f"load weights {file}", _first_line(error), "copy or make the file again") from error
 
@@ -115,14 +116,14 @@ def _members(file: Path) -> dict[str, bytes]:
 def _check_entries(entries: list[zipfile.ZipInfo], file: Path) -> None:
     names = [entry.filename for entry in entries]
     if len(set(names)) != len(names):
-        raise UntrustedFile(f"load {file}", "two parts have the same name", _TODO)
+        raise UntrustedFile(f"load {file}", "two parts have the same name", _ADVICE)
     for entry in entries:
         parts = entry.filename.split("/")
         if "\\" in entry.filename or ".." in parts or parts[0] in ("", "."):
-            raise UntrustedFile(f"load {file}", f"part {entry.filename!r} points out of the archive", _TODO)
+            raise UntrustedFile(f"load {file}", f"part {entry.filename!r} points out of the archive", _ADVICE)
         # torch stores its parts; a compressed one could unpack to any size
         if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > file.stat().st_size:
-            raise UntrustedFile(f"load {file}", f"part {entry.filename!r} is compressed", _TODO)
+            raise UntrustedFile(f"load {file}", f"part {entry.filename!r} is compressed", _ADVICE)
 
 
 def _check_layout(members: Mapping[str, bytes], file: Path) -> None:
@@ -130,11 +131,11 @@ def _check_layout(members: Mapping[str, bytes], file: Path) -> None:
     absent = sorted(wanted - set(members))
     if absent:
         raise UntrustedFile(
-            f"load {file}", f"not a program as torch 2.9 or later saves it ({absent[0]} is missing)", _TODO
+            f"load {file}", f"not a program as torch 2.9 or later saves it ({absent[0]} is missing)", _ADVICE
         )
     for name in members:
         if name not in wanted | _FORMAT and not name.startswith((*_FOLDERS, *_IGNORED)):
-            raise UntrustedFile(f"load {file}", f"part {name!r} is not of a plain program", _TODO)
+            raise UntrustedFile(f"load {file}", f"part {name!r} is not of a plain program", _ADVICE)
 
 
 def _copy_payloads(writer: PT2ArchiveWriter, folder: str, members: Mapping[str, bytes], file: Path) -> None:
@@ -146,7 +147,7 @@ def _copy_payloads(writer: PT2ArchiveWriter, folder: str, members: Mapping[str, 
     for entry in table["config"].values():
         name = str(entry.get("path_name"))
         if not name.startswith(("weight_", "tensor_")) or folder + name not in members:
-            raise UntrustedFile(f"load {file}", f"{folder}{name} is not a tensor", _TODO)
+            raise UntrustedFile(f"load {file}", f"{folder}{name} is not a tensor", _ADVICE)
         if name not in written:
             content = members[folder + name]
             pickled = bool(entry.get("use_pickle"))
@@ -161,11 +162,12 @@ def _repickled(content: bytes, name: str, file: Path) -> bytes:
     try:
         values = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # a hostile pickle may raise anything
-        raise UntrustedFile(f"load {file}", f"{name} is not tensors alone ({_first_line(error)})", _TODO) from error
+        raise UntrustedFile(f"load {file}", f"{name} is not tensors alone ({_first_line(error)})", _ADVICE) from error
     buffer = io.BytesIO()
     torch.save(values, buffer)
     return buffer.getvalue()
 
 
 def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:200]
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # torch colours its warnings
+    return f"{type(error).__name__}: {plain.splitlines()[0] if plain else ''}"[:200]

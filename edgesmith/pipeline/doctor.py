@@ -49,7 +49,7 @@ def examine(say: Callable[[str], None]) -> dict[str, Any]:
 
 
 def _examine_target(row: Target) -> dict[str, str]:
-    build, run = _missing(_BUILD_NEEDS[row.exporter]), _missing(_RUN_NEEDS[row.runtime])
+    build, run = _missing(_BUILD_NEEDS.get(row.exporter, ())), _missing(_RUN_NEEDS.get(row.runtime, ()))
     run = run or _cannot_run(row.runtime)
     reason = "; ".join(dict.fromkeys(text for text in (build, run) if text))
     return {"target": row.name, "build": "no" if build else "yes", "run": "no" if run else "yes", "reason": reason}

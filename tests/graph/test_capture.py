@@ -154,3 +154,8 @@ def test_capture_leaves_the_module_as_it_was() -> None:
 def test_inputs_must_be_tensors() -> None:
     with pytest.raises(UsageError, match="one tensor an input"):
         capture(tiny("linear"), (3.0,))
+
+
+def test_inputs_the_model_itself_refuses_are_a_usage_error():
+    with pytest.raises(UsageError, match=r"run Linear on \(1, 3, 9, 9\)"):
+        capture(tiny("linear"), (torch.zeros(1, 3, 9, 9),))
