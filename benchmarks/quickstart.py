@@ -49,7 +49,9 @@ def main() -> None:
 def timed(call: str, words: list[str]) -> dict[str, str | float | int]:
     """One call in a process of its own."""
     started = time.monotonic()
-    done = subprocess.run([sys.executable, *words], cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1", "STRICT": "1"}, check=False)
+    done = subprocess.run(
+        [sys.executable, *words], cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1", "STRICT": "1"}, check=False
+    )
     return {"call": call, "wall_s": time.monotonic() - started, "exit_code": done.returncode}
 
 

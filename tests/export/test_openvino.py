@@ -3,10 +3,14 @@ import openvino
 import pytest
 import torch
 
+from edgesmith.compress.quantize.observe import observe
+from edgesmith.compress.quantize.plan import derive
+from edgesmith.devices.facts import this_machine
 from edgesmith.errors import ExportFailed
 from edgesmith.export.exporter import prepared
 from edgesmith.export.openvino import export
 from edgesmith.graph.capture import capture
+from edgesmith.models.mobilefacenet import build
 from edgesmith.targets import target
 from tests.export.quantized import planned
 from tests.export.unsupported import Det, Net
@@ -41,6 +45,21 @@ def test_int8_weights_are_stored_as_int8_and_it_agrees_with_the_simulation(tmp_p
     got = compiled({"x": x.numpy()})[0]
     # OpenVINO keeps some sums in float that the simulation rounds: a step here and there, nothing more.
     assert np.abs(got - wanted).mean() < 0.01 * np.abs(wanted).max()
+
+
+@pytest.mark.skipif(this_machine().instruction_set != "x86-vnni", reason="cpu: it has no VNNI")
+def test_every_convolution_of_a_quantized_net_runs_in_8_bits(tmp_path):
+    """Depthwise ones too: they are what another way of conversion silently puts back to float."""
+    net, _ = build(width=0.25, act="relu6", size=32)
+    torch.manual_seed(1)
+    images = torch.randn(4, 3, 32, 32)
+    program = capture(net, {"x": images[:1]})
+    plan = derive(program, observe(program, [(images,)]), "openvino", "x86-vnni")
+    exported = export(program, plan, target("openvino-int8"), tmp_path)
+    compiled = openvino.Core().compile_model(exported.file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    layers = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
+    found = [i["runtimePrecision"].astype(str) for i in layers if i["layerType"].astype(str) == "Convolution"]
+    assert len(found) >= 49 and set(found) <= {"u8", "i8"}
 
 
 def test_a_tensor_that_a_layer_name_promises_can_be_read(tmp_path):
