@@ -11,7 +11,7 @@ export OMP_NUM_THREADS ?= 1
 
 .PHONY: demo test lint docs clean
 demo: $(READY)
-	OMP_NUM_THREADS=2 $(BIN)/edgesmith run recipes/quickstart.yaml
+	$(BIN)/edgesmith run recipes/quickstart.yaml
 
 test: $(READY)
 	STRICT=$(STRICT) $(BIN)/python -m pytest $(PYTEST)
