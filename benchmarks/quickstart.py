@@ -1,4 +1,4 @@
-"""Wall time of the quickstart recipe from nothing, as `make demo` runs it, of its second call, and of the tests.
+"""Wall time of the quickstart recipe from nothing, as `make demo` runs it, and of its second call; or of the tests.
 
 python benchmarks/quickstart.py [--tests] [--json FILE] [--quick]
 """
@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import claims
 
@@ -21,32 +22,39 @@ from edgesmith.results import Interval
 
 ROOT = Path(__file__).parent.parent
 CALL = ["-c", "from edgesmith.cli.app import main; main()"]
+Row = dict[str, Any]
 QUICK = ["--set", "train.0.fit.epochs=1", "--set", "train.1.fit.epochs=1", "--set", "limits={}"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--tests", action="store_true", help="time the whole test suite too")
+    parser.add_argument("--tests", action="store_true", help="time the whole test suite instead")
     parser.add_argument("--quick", action="store_true", help="one epoch a stage: no claims")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as out:
-        words = ["run", str(ROOT / "recipes" / "quickstart.yaml"), "--out", out, *(QUICK if options.quick else [])]
-        rows = [timed("first call", [*CALL, *words]), timed("second call", [*CALL, *words])]
-        report = json.loads((Path(out) / "report.json").read_text())
+    rows, targets = test_suite() if options.tests else quickstart(QUICK if options.quick else [])
     for row in rows:
         print(f"{row['call']}: {row['wall_s']:.1f} s, exit code {row['exit_code']}")
-    if options.tests:
-        rows.append(timed("tests", ["-m", "pytest", "-q"]))
-        print(f"tests: {rows[-1]['wall_s']:.1f} s, exit code {rows[-1]['exit_code']}")
-    names = ("wall time of the quickstart", "wall time of its second call", "wall time of the tests")
-    found = [] if options.quick else [claim(name, row) for name, row in zip(names, rows)]
+    found = [] if options.quick else [claim(f"wall time of {row['call']}", row) for row in rows]
     print("\n".join(claims.table(found)))
     if options.json:
-        claims.write_json(options.json, "quickstart", [*rows, *report["rows"]], found)
+        claims.write_json(options.json, "quickstart", [*rows, *targets], found)
 
 
-def timed(call: str, words: list[str]) -> dict[str, str | float | int]:
+def quickstart(overrides: list[str]) -> tuple[list[Row], list[Row]]:
+    """The recipe twice in one new folder, and the rows of its report."""
+    with tempfile.TemporaryDirectory() as out:
+        words = [*CALL, "run", str(ROOT / "recipes" / "quickstart.yaml"), "--out", out, *overrides]
+        rows = [timed("the quickstart", words), timed("its second call", words)]
+        return rows, json.loads((Path(out) / "report.json").read_text())["rows"]
+
+
+def test_suite() -> tuple[list[Row], list[Row]]:
+    """All tests, as `.ci/run` calls them."""
+    return [timed("the tests", ["-m", "pytest", "-q"])], []
+
+
+def timed(call: str, words: list[str]) -> Row:
     """One call in a process of its own."""
     started = time.monotonic()
     done = subprocess.run(
@@ -55,7 +63,7 @@ def timed(call: str, words: list[str]) -> dict[str, str | float | int]:
     return {"call": call, "wall_s": time.monotonic() - started, "exit_code": done.returncode}
 
 
-def claim(name: str, row: dict[str, str | float | int]) -> claims.Claim:
+def claim(name: str, row: Row) -> claims.Claim:
     """A statement about this one run; a run that failed took for ever."""
     seconds = float(row["wall_s"]) if row["exit_code"] == 0 else math.inf
     return claims.make_claim("quickstart", name, Interval(seconds, seconds, seconds), 1)
