@@ -131,7 +131,7 @@ def write_json(
     """Write the result file of a benchmark. Raises: MissingResource when the folder cannot be written."""
     record = {
         "benchmark": benchmark,
-        "command": command or " ".join([Path(sys.executable).name, *sys.argv]),
+        "command": command or " ".join([Path(sys.executable).name, *(_anywhere(word) for word in sys.argv)]),
         "machine": machine(),
         "versions": versions(packages),
         "rows": rows,
@@ -140,6 +140,11 @@ def write_json(
     if not path.parent.is_dir():
         raise MissingResource(f"write {path}", "no such folder", "make the folder first")
     records.save(path, record)
+
+
+def _anywhere(word: str) -> str:
+    """A word of the command line as another machine would type it: an absolute path is only its name."""
+    return Path(word).name if Path(word).is_absolute() else word
 
 
 def table(claims: Sequence[Claim]) -> list[str]:
