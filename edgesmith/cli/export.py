@@ -30,19 +30,19 @@ def command(
 ) -> int:
     """Export a model; a target that cannot be built is a row with its reason and stops no other."""
     from edgesmith.errors import worst
-    from edgesmith.pipeline.convert import Request, export_request, target_names
-    from edgesmith.pipeline.sources import Trust, read_preprocessing
+    from edgesmith.pipeline.convert import export_request, target_names
 
-    request = Request(
-        model=model,
-        weights=weights,
-        inputs=tuple(input_ or ()),
-        preprocessing=read_preprocessing(preprocess, size, mean, std, color),
+    prepared = (preprocess, size, mean, std, color)
+    request = m.request(
+        model,
+        weights,
+        input_,
+        prepared,
+        trust_pickle,
         calibration=calibration,
         samples=samples,
         dynamic_batch=dynamic_batch,
         strict=strict,
-        trust=Trust(imports=True, pickle=trust_pickle),
     )
     names = target_names(targets)
     with output.progress() as say:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from edgesmith.pipeline.convert import Request
 
 Model = Annotated[
     str, typer.Argument(help="timm:NAME | package.module:factory | file.pt2 | a built-in name (mobilefacenet, resnet)")
@@ -23,3 +26,21 @@ Strict = Annotated[bool, typer.Option(help="Refuse a folder with unreadable imag
 TrustPickle = Annotated[bool, typer.Option(help="Load pickles, which can run code.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Threads = Annotated[int, typer.Option(min=1, help="Threads of each runtime")]
+
+PreprocessingOptions = tuple[Path | None, str | None, str | None, str | None, str | None]
+
+
+def request(
+    model: str,
+    weights: Path | None,
+    inputs: list[str] | None,
+    preprocessing: PreprocessingOptions,
+    trust_pickle: bool,
+    **more: Any,
+) -> Request:
+    """The request these options make; preprocessing is (file, size, mean, std, color). Raises: UsageError."""
+    from edgesmith.pipeline.convert import Request
+    from edgesmith.pipeline.sources import Trust, read_preprocessing
+
+    trust = Trust(imports=True, pickle=trust_pickle)  # a factory that the user types is code the user means
+    return Request(model, weights, tuple(inputs or ()), read_preprocessing(*preprocessing), trust=trust, **more)

@@ -29,20 +29,20 @@ def command(
 ) -> int:
     """Write the ranges one calibration pass saw, and the quantization plan each family derives from them."""
     from edgesmith.errors import UsageError
-    from edgesmith.pipeline.convert import Request, quantize_request, target_names
-    from edgesmith.pipeline.sources import Trust, read_preprocessing
+    from edgesmith.pipeline.convert import quantize_request, target_names
 
     if calibration is None:
         raise UsageError("quantize", "no --calibration", "give a folder of images, a file.npz or random:N")
-    request = Request(
-        model=model,
-        weights=weights,
-        inputs=tuple(input_ or ()),
-        preprocessing=read_preprocessing(preprocess, size, mean, std, color),
+    prepared = (preprocess, size, mean, std, color)
+    request = m.request(
+        model,
+        weights,
+        input_,
+        prepared,
+        trust_pickle,
         calibration=calibration,
         samples=samples,
         strict=strict,
-        trust=Trust(imports=True, pickle=trust_pickle),
     )
     names = target_names(targets)
     with output.progress() as say:

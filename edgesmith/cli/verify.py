@@ -29,18 +29,17 @@ def command(
     json: m.Json = False,
 ) -> int:
     """Run files and the original on the same inputs and judge the agreement, with intervals."""
-    from edgesmith.pipeline.convert import Request
     from edgesmith.pipeline.foreign import verify_files
-    from edgesmith.pipeline.sources import Trust, read_preprocessing
 
-    request = Request(
-        model=against,
-        weights=weights,
-        inputs=tuple(input_ or ()),
-        preprocessing=read_preprocessing(preprocess, size, mean, std, color),
+    prepared = (preprocess, size, mean, std, color)
+    request = m.request(
+        against,
+        weights,
+        input_,
+        prepared,
+        trust_pickle,
         calibration=inputs,
         strict=strict,
-        trust=Trust(imports=True, pickle=trust_pickle),
     )
     limits = {"cosine": cosine, "agreement": agreement, "accuracy_drop": accuracy_drop}
     with output.progress() as say:

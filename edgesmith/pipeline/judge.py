@@ -28,7 +28,6 @@ from edgesmith.verify.gate import Limits, gate, overall
 
 Say = Callable[[str], None]
 REFERENCE = "torch-fp32"
-BENCH_SAMPLES = 32
 
 
 @dataclass(frozen=True)
@@ -129,10 +128,17 @@ def time_targets(
 ) -> BenchRecord:
     """Latency of every target against the reference, in one interleaved run. Raises: UsageError for unfit inputs."""
     check_inputs(exported, inputs, reference)
-    few = {name: array[:BENCH_SAMPLES] for name, array in inputs.arrays.items()}
     schedule = Schedule(blocks=bench.blocks, block_size=bench.block_size, warmup=bench.warmup)
     return measure(
-        device, folder, exported, few, schedule, reference, images=inputs.images, threads=bench.threads, progress=say
+        device,
+        folder,
+        exported,
+        inputs.arrays,
+        schedule,
+        reference,
+        images=inputs.images,
+        threads=bench.threads,
+        progress=say,
     )
 
 

@@ -35,7 +35,7 @@ from edgesmith.pipeline.produce import (
     load_bundle,
     plan_targets,
 )
-from edgesmith.pipeline.recipe import Recipe, as_yaml
+from edgesmith.pipeline.recipe import Bench, Recipe, as_yaml
 from edgesmith.pipeline.run import Done, Say, Step, execute, folder_of, step_keys, version_of
 from edgesmith.pipeline.sources import Source, Trust, digest_of, model_from_spec
 from edgesmith.records import to_json
@@ -107,7 +107,7 @@ class Run:
         chain = [*stages, self._quantize_step(deployed), self._export_step(deployed)]
         chain.append(self._outputs_step())
         if self.recipe.bench is not None:
-            chain.append(self._bench_step())
+            chain.append(self._bench_step(self.recipe.bench))
         return chain
 
     def _origin(self, spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -181,20 +181,17 @@ class Run:
 
         return Step("outputs", self._measured_on, work, ("export",), _RUN, _RUNTIMES)
 
-    def _bench_step(self) -> Step:
-        bench = self.recipe.bench
-
+    def _bench_step(self, bench: Bench) -> Step:
         def work(folder: Path) -> Mapping[str, Any]:
-            assert bench is not None
             inputs = training.evaluation_inputs(self.data)
             record = time_targets(self.bundle.exported, inputs, folder / "job", self.device, bench, self.say)
             records.save(folder / "bench.json", record)
             return {"reference": record.reference}
 
-        config = {"bench": asdict(bench) if bench else None, **self._measured_on}
+        config = {"bench": asdict(bench), **self._measured_on}
         return Step("bench", config, work, ("export",), _RUN, _RUNTIMES)
 
-    @property
+    @cached_property
     def _measured_on(self) -> dict[str, Any]:
         inputs = digest(dict(training.evaluation_of(self.data).split.inputs))
         return {"inputs": inputs, "device": self._device_spec, "facts": self._lasting_facts}
