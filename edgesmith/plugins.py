@@ -29,6 +29,9 @@ EXTRA_OF = {
     "tensorrt_rtx": "tensorrt-rtx",
     "timm": "timm",
     "torchvision": "timm",
+    "kornia": "train",
+    "tensorboard": "logs",
+    "ray": "fleet",
 }
 
 
