@@ -220,7 +220,8 @@ def judge_bundle(
     device = DEVICES.get("local")()
     evaluation = Evaluation(Split(dict(inputs.arrays), inputs.labels), "agreement")
     if inputs.labels is not None:
-        evaluation = replace(evaluation, protocol="top1", arrays={"labels": inputs.labels})
+        protocol = "multilabel" if inputs.labels.ndim == 2 else "top1"
+        evaluation = replace(evaluation, protocol=protocol, arrays={"labels": inputs.labels})
     outputs = run_outputs(bundle.exported, inputs, folder / "outputs", device, say)
     record = None
     if bench:

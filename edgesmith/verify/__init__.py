@@ -8,5 +8,6 @@ PROTOCOLS = Plugins(
         "agreement": "edgesmith.verify.protocol:AGREEMENT",
         "top1": "edgesmith.verify.top1:TOP1",
         "verification": "edgesmith.verify.verification:VERIFICATION",
+        "multilabel": "edgesmith.verify.multilabel:MULTILABEL",
     },
 )
