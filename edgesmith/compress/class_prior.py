@@ -41,7 +41,8 @@ def class_prior(net: nn.Module, batches: Iterable[Batch]) -> Tensor:
 def prior_of(net: nn.Module, source: Source) -> Tensor:
     """The prior by this net on these samples, read back where it was estimated before.
 
-    Its key covers the net's structure and weights, and the samples with their preparation. Raises: UsageError, MissingResource on a full disk.
+    Its key covers the net's structure and weights, and the samples with their preparation.
+    Raises: UsageError, MissingResource on a full disk.
     """
     weights = digest({name: value.cpu().numpy() for name, value in net.state_dict().items()})
     key = artifact.content_key(repr(net), weights, source.digest)

@@ -10,6 +10,7 @@ MODELS = Plugins(
         "iresnet": "edgesmith.models.iresnet:build",
         "mobilefacenet-wide": "edgesmith.models.mobilefacenet_wide:build",
         "resnet": "edgesmith.models.resnet:build",
+        "semantic": "edgesmith.models.semantic_head:build",
         "timm": "edgesmith.models.timm:build",
     },
 )
