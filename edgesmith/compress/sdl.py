@@ -43,8 +43,8 @@ class SemanticDiversityLoss(nn.Module):
     def forward(self, directions: Tensor, bank: Tensor, targets: Tensor) -> Tensor:
         check_shapes(directions, bank, targets)
         with torch.autocast(directions.device.type, enabled=False):
-            directions, bank = at_least_fp32(directions), bank.to(torch.promote_types(bank.dtype, torch.float32))
-            bank = bank.to(torch.promote_types(bank.dtype, directions.dtype))
+            directions = at_least_fp32(directions)
+            bank = bank.to(directions.dtype)
             scores = label_scores(directions, bank)
             ranked = rank_loss(scores, targets, self.unknown, self.elements)
             ranked = (1 + diversity(bank, targets)) * ranked

@@ -134,6 +134,8 @@ def sdl(
         raise UsageError("semantic distillation", "the teacher has no semantic head", "train it by method sdl")
     body = student.body if isinstance(student, SemanticNet) else student
     size = student.embedding if isinstance(student, SemanticNet) else embedding_size(student, "student")
+    if isinstance(getattr(body, "head", None), nn.Linear):
+        body.head = None  # type: ignore[assignment]  # it has no part in this, and must not be deployed
     wanted = teacher.head.in_features
     bridge = None if size == wanted else make_projector(size, wanted, projector, seed)
     net = SemanticNet(body, copy.deepcopy(teacher.head), bridge)

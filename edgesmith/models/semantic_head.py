@@ -150,7 +150,6 @@ def _rows(chosen: np.ndarray, names: Sequence[str], asked: str) -> list[int]:
         strange = [str(name) for name in chosen if str(name) not in place]
         rows = [place[str(name)] for name in chosen if str(name) in place]
     if strange or not rows:
-        raise UsageError(
-            asked, f"not among the labels: {', '.join(strange[:5]) or 'none is named'}", "correct the list"
-        )
+        found = f"not among the labels: {', '.join(strange[:5])}" if strange else "it is empty"
+        raise UsageError(asked, found, "correct the list")
     return rows
