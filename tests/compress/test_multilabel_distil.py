@@ -43,7 +43,9 @@ def test_a_teachers_head_alone_is_deployed_folded(tmp_path) -> None:
 
 
 def test_equal_nets_have_nothing_to_learn_from_the_teacher() -> None:
-    terms = kd_multilabel(Parts(net(6, 1, CLASSES), net(6, 1, CLASSES), CLASSES), a_th=0.5).eval().step(BATCH, None).terms
+    terms = (
+        kd_multilabel(Parts(net(6, 1, CLASSES), net(6, 1, CLASSES), CLASSES), a_th=0.5).eval().step(BATCH, None).terms
+    )
     assert abs(float(terms["kl"])) < 1e-7 and abs(float(terms["kl_th"])) < 1e-7 and float(terms["ce"]) > 0
 
 

@@ -61,7 +61,8 @@ def test_labels_are_picked_by_number_or_by_name(words) -> None:
     ("arrays", "only", "error", "found"),
     [
         ({}, "rare", UsageError, "rare"), ({"rare": np.array([9])}, "rare", UsageError, "9"),
-        ({"rare": np.array(["yak"])}, "rare", UsageError, "yak"), ({"rare": np.zeros(0, int)}, "rare", UsageError, "empty"),
+        ({"rare": np.array(["yak"])}, "rare", UsageError, "yak"),
+        ({"rare": np.zeros(0, int)}, "rare", UsageError, "empty"),
         ({"names": NAMES[:4]}, "", DamagedArtifact, "4 names"),
         ({"vectors": np.full((5, 6), np.nan)}, "", DamagedArtifact, "finite"),
         ({"names": np.array([{}])}, "", DamagedArtifact, "allow_pickle"),
