@@ -91,14 +91,8 @@ class SelectiveLoss(nn.Module):
         if logits.shape != targets.shape or logits.dim() != 2:
             found = f"logits {tuple(logits.shape)}, targets {tuple(targets.shape)}"
             raise UsageError("a multi-label loss", found, "give both as (images, classes)")
-        keep = torch.ones(logits.shape, dtype=torch.uint8, device=logits.device)
-        if self.over == "image":
-            score = (_compiled_unknown() if self.compiled else unknown)(logits, targets)
-            best = score.topk(min(self.top_k, logits.shape[1]), 1, sorted=False)
-            return keep.scatter_(1, best.indices, (best.values == -torch.inf).to(torch.uint8))
-        values, places = highest(logits, targets, self.top_k * len(logits), self.compiled)
-        keep.view(-1).scatter_(0, places, (values == -torch.inf).to(torch.uint8))
-        return keep
+        search = _compiled_kept() if self.compiled else kept
+        return search(logits.detach(), targets, self.top_k, self.over)
 
     def _rare_of(self, logits: Tensor) -> Tensor | None:
         if self.rare is not None and len(self.rare) != logits.shape[-1]:
@@ -107,7 +101,17 @@ class SelectiveLoss(nn.Module):
         return self.rare
 
 
-def highest(logits: Tensor, targets: Tensor, count: int, compiled: bool = False) -> tuple[Tensor, Tensor]:
+def kept(logits: Tensor, targets: Tensor, top_k: int, over: Over) -> Tensor:
+    """1 for every entry but the highest logits of what is not annotated, top_k an image. Shape: (N, C), uint8."""
+    keep = torch.ones(logits.shape, dtype=torch.uint8, device=logits.device)
+    if over == "image":
+        best = unknown(logits, targets).topk(min(top_k, logits.shape[1]), 1, sorted=False)
+        return keep.scatter_(1, best.indices, (best.values == -torch.inf).to(torch.uint8))
+    values, places = highest(logits, targets, top_k * len(logits))
+    return keep.view(-1).scatter_(0, places, (values == -torch.inf).to(torch.uint8)).view(logits.shape)
+
+
+def highest(logits: Tensor, targets: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The `count` highest logits that are not annotated and their places in the flat batch; -inf fills up.
 
     Of many logits the maxima of spans are looked at first: the `count` highest lie in the `count` best spans.
@@ -115,9 +119,9 @@ def highest(logits: Tensor, targets: Tensor, count: int, compiled: bool = False)
     """
     count, span = min(count, logits.numel()), math.gcd(logits.numel(), SPAN)
     if span < SMALLEST_SPAN or logits.numel() < 4 * span * count:
-        found = (_compiled_unknown() if compiled else unknown)(logits, targets).flatten().topk(count, sorted=False)
+        found = unknown(logits, targets).flatten().topk(count, sorted=False)
         return found.values, found.indices
-    maxima = (_compiled_maxima() if compiled else _maxima)(logits, targets, span)
+    maxima = unknown(logits, targets).reshape(-1, span).amax(1)
     best = maxima.topk(count, sorted=False).indices
     score = unknown(logits.reshape(-1, span)[best], targets.reshape(-1, span)[best])
     found = score.flatten().topk(count, sorted=False)
@@ -129,18 +133,9 @@ def unknown(logits: Tensor, targets: Tensor) -> Tensor:
     return torch.where(targets < 0, logits, -torch.inf)
 
 
-def _maxima(logits: Tensor, targets: Tensor, span: int) -> Tensor:
-    return unknown(logits, targets).reshape(-1, span).amax(1)
-
-
 @cache
-def _compiled_unknown() -> Callable[[Tensor, Tensor], Tensor]:
-    return torch.compile(unknown)
-
-
-@cache
-def _compiled_maxima() -> Callable[[Tensor, Tensor, int], Tensor]:
-    return torch.compile(_maxima)
+def _compiled_kept() -> Callable[[Tensor, Tensor, int, Over], Tensor]:
+    return torch.compile(kept, dynamic=False)
 
 
 def csl(

@@ -86,7 +86,8 @@ def focal_pass(
     Source: ASL, its analysis of gradients.
     """
     z, y = at_least_fp32(logits), targets.to(torch.promote_types(logits.dtype, torch.float32))
-    present, absent, unknown = y.clamp_min(0), 1 - y.abs(), (-y).clamp_min(0)
+    size = y.abs()
+    present, absent, unknown = y.clamp_min(0), 1 - size, (-y).clamp_min(0)
     side = 2 * present - 1
     s = z * side  # the logit of the target's side: high is right
     e = (-s.abs()).exp()
@@ -96,9 +97,9 @@ def focal_pass(
     right = torch.where(s > 0, large, small)
     p_m = (wrong - focus.clip).clamp_min(0)
     if focus.clip:
-        scale = 1 / (1 - p_m)
-        nlog = torch.log1p(present * e + (1 - present) * p_m * scale) + present * (-s).clamp_min(0)
-        slope = present * wrong + (1 - present) * wrong * right * scale * (p_m > 0)  # of nlog, by -s
+        rest = torch.where(p_m > 0, (1 - present) / (1 - p_m), 0.0)
+        nlog = torch.log1p(present * e + rest * p_m) + present * (-s).clamp_min(0)
+        slope = (present + rest * right) * wrong  # of nlog, by -s
     else:
         nlog = torch.log1p(e) + (-s).clamp_min(0)
         slope = wrong
@@ -114,7 +115,7 @@ def focal_pass(
     loss, gradient = factor * nlog, -side * gradient
     if weight is not None:
         loss, gradient = loss * weight, gradient * weight
-    return loss.sum(), gradient, (y * y * y - y).abs().sum()
+    return loss.sum(), gradient, (size * absent).abs().sum()
 
 
 def _weight(x: Tensor, slope: Tensor, gamma: Gamma) -> tuple[Tensor, Tensor]:
@@ -151,11 +152,11 @@ class _ClosedForm(torch.autograd.Function):
         unknown_weight: Tensor | None,
         kernel: Pass,
     ) -> Tensor:
-        total, ctx.gradient, strange = kernel(logits, targets, focus, weight, unknown_weight)
+        total, ctx.gradient, strange = kernel(logits.detach(), targets, focus, weight, unknown_weight)
         if strange.device.type == "cpu" and not bool(strange == 0):  # elsewhere a look would wait for the device
             check_values(targets)
         ctx.save_for_backward(logits, targets, weight, unknown_weight)
-        ctx.again = lambda logits, targets, *weights: kernel(logits, targets, focus, *weights)[1]
+        ctx.again = lambda logits, targets, *weights: kernel(logits.detach(), targets, focus, *weights)[1]
         return total
 
     @staticmethod
@@ -164,12 +165,14 @@ class _ClosedForm(torch.autograd.Function):
         gradient, ctx.gradient = ctx.gradient, None
         if gradient is None:  # the graph was retained, and this is not the first time
             gradient = ctx.again(*ctx.saved_tensors)
-        return gradient.mul_(outer[0]).to(ctx.saved_tensors[0].dtype), None, None, None, None, None
+        if outer[0].device.type != "cpu" or float(outer[0]) != 1:  # the loss itself needs no scaling
+            gradient.mul_(outer[0])
+        return gradient.to(ctx.saved_tensors[0].dtype), None, None, None, None, None
 
 
 @cache
 def _compiled_pass() -> Pass:
-    return torch.compile(focal_pass)
+    return torch.compile(focal_pass, dynamic=False)  # a training has batches of one or two sizes
 
 
 def check_values(targets: Tensor) -> None:

@@ -81,14 +81,26 @@ def test_annotated_entries_weigh_by_how_many_there_are() -> None:
     assert torch.allclose(SelectiveLoss("normalized", **NUMBERS)(z, y), expected)
 
 
-@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_the_search_by_spans_finds_what_a_full_sort_does(compiled) -> None:
+def many() -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     z = torch.randn(16, 1001, generator=generator)
-    y = torch.where(torch.rand(16, 1001, generator=generator) < 0.7, -1, 0)
-    values, places = highest(z, y, 24, compiled)
+    return z, torch.where(torch.rand(16, 1001, generator=generator) < 0.7, -1, 0)
+
+
+def test_the_search_by_spans_finds_what_a_full_sort_does() -> None:
+    z, y = many()
+    values, places = highest(z, y, 24)
     best = z.masked_fill(y != -1, -torch.inf).flatten().topk(24)
     assert set(places.tolist()) == set(best.indices.tolist()) and torch.equal(z.flatten()[places], values)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("over", ["batch", "image"])
+def test_the_compiled_search_is_the_plain_one(over) -> None:
+    z, y = many()
+    plain, fused = (SelectiveLoss(eta=None, top_k=2, over=over, compiled=compiled) for compiled in (False, True))
+    assert torch.equal(plain.likely(z, y), fused.likely(z, y)) and int((plain.likely(z, y) == 0).sum()) == 32
+    assert torch.allclose(plain(z, y), fused(z, y))
 
 
 @pytest.mark.parametrize("mode", ["ignore", "negative", "selective", "normalized"])
