@@ -8,7 +8,8 @@ has a class prior and takes the five likeliest labels an image from the batch; t
 The semantic diversity loss is held against a loop over the batch, uncompiled, at 32 images and 925 labels.
 
 Candidates run in interleaved blocks in one process of one thread, whose allocator keeps what is freed (otherwise the
-fresh pages of every step are what is timed). Times are that process's processor time. A ratio is that of medians, its interval draws blocks in pairs.
+fresh pages of every step are what is timed). Times are that process's processor time. A ratio is that of medians, its
+interval draws blocks in pairs.
 
 Memory: the largest resident size of a process of its own over what it held before, at 512 x 9605; and that of the
 pairs of the ranking loss, taken in parts, over the bytes of one part.
