@@ -71,5 +71,4 @@ def _judged(scores: np.ndarray, labels: np.ndarray, columns: tuple[int, ...], k:
     known, there = (truth != -1).sum(0), (truth == 1).sum(0)
     usable = (there > 0) & (there < known)
     chance = float((there[usable] / known[usable]).mean()) if usable.any() else float("nan")
-    found = mean_ap(asked, truth).macro
-    return ZeroShot(at_k(asked, truth, k), found, at_k(blind, truth, k).f1, chance, len(rows))
+    return ZeroShot(at_k(asked, truth, k), mean_ap(asked, truth).macro, at_k(blind, truth, k).f1, chance, len(rows))

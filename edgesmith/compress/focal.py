@@ -114,7 +114,7 @@ def focal_pass(
     loss, gradient = factor * nlog, -side * gradient
     if weight is not None:
         loss, gradient = loss * weight, gradient * weight
-    return loss.sum(), gradient, (y * y * y - y).abs().amax()
+    return loss.sum(), gradient, (y * y * y - y).abs().sum()
 
 
 def _weight(x: Tensor, slope: Tensor, gamma: Gamma) -> tuple[Tensor, Tensor]:

@@ -135,3 +135,43 @@ def test_a_method_that_shares_no_head_takes_none(tmp_path: Path, monkeypatch: py
     monkeypatch.setitem(METHODS.table, "bare", f"{__name__}:without_head")  # type: ignore[arg-type]
     with pytest.raises(RecipeError, match="head_from: method 'bare' shares no head"):
         recipe(tmp_path, THREE.replace("{use: plain, head_from", "{use: bare, head_from"))
+
+
+SELECTIVE = f"""
+name: two
+data: {{use: scenes, samples: 40, calibration: 8, evaluation: 20, partial: "rps:0.5"}}
+model: {NET.replace("10", "16")}, seed: 1}}
+train:
+  - name: ignore
+    method: {{use: csl, mode: ignore}}
+    fit: {{epochs: 1, batch: 16, lr: 0.01}}
+  - name: selective
+    method: {{use: csl, prior_from: ignore, top_k: 1}}
+    fit: {{epochs: 1, batch: 16, lr: 0.01}}
+targets: {{required: [torch-fp32]}}
+bench: null
+"""
+
+
+def test_a_class_prior_is_taken_from_an_earlier_stage_and_estimated_once(tmp_path: Path) -> None:
+    run, _ = train(tmp_path, SELECTIVE)
+    (kept,) = (tmp_path / "out" / "class-prior").iterdir()
+    before = (kept / "prior.npy").stat().st_mtime_ns
+    assert run.deployed.module(torch.zeros(1, 3, 16, 16)).shape == (1, 16)
+    assert next(step for step in run.steps if step.name == "train-selective").needs == ("train-ignore",)
+    changed, _ = train(tmp_path, SELECTIVE.replace("top_k: 1", "top_k: 2"))
+    assert (kept / "prior.npy").stat().st_mtime_ns == before  # the stage is trained anew, the prior is read back
+    assert changed.keys["train-selective"] != run.keys["train-selective"]
+    assert changed.keys["train-ignore"] == run.keys["train-ignore"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("prior_from: ignore", "prior_from: nobody", "train.1.method.prior_from: no earlier stage is called 'nobody'"),
+        ("use: csl, prior_from", "use: asl, prior_from", "prior_from: method 'asl' has no class prior"),
+    ],
+)
+def test_a_wrong_source_of_a_prior_is_named(tmp_path: Path, old: str, new: str, problem: str) -> None:
+    with pytest.raises(RecipeError, match=problem):
+        recipe(tmp_path, SELECTIVE.replace(old, new).replace(", top_k: 1", ""))
