@@ -1,0 +1,82 @@
+"""What a search space is to the search, and how a found network takes over its supernet's weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from torch import nn
+
+from edgesmith.compress.asap.architecture import Architecture
+from edgesmith.compress.asap.mixed_op import mixed_ops
+from edgesmith.errors import UsageError
+from edgesmith.models.genotype import Edge, Genotype
+
+
+class Space(Protocol):
+    """A set of networks that share a supernet.
+
+    The supernet is an nn.Module with an Architecture called `architecture`; its forward hands
+    architecture.weights()[edge] to the MixedOp of each edge that is in it. The network has the supernet's module
+    names, with the chosen operation in the place of the MixedOp (`inherit` rests on it); it has `embed` and `head`
+    like other models. `skips` are the operations without parameters that a search may prefer for the wrong reason.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def options(self) -> Mapping[str, Any]: ...
+
+    @property
+    def edges(self) -> tuple[Edge, ...]: ...
+
+    @property
+    def skips(self) -> tuple[str, ...]: ...
+
+    def supernet(self) -> nn.Module: ...
+
+    def network(self, genotype: Genotype) -> nn.Module: ...
+
+    def read(self, supernet: nn.Module) -> Genotype: ...
+
+    def random(self, seed: int) -> Genotype: ...
+
+
+def architecture_of(supernet: nn.Module) -> Architecture:
+    """A supernet's Architecture. Raises: UsageError when it has none."""
+    found = getattr(supernet, "architecture", None)
+    if not isinstance(found, Architecture):
+        raise UsageError("search", f"a {type(supernet).__name__} without an architecture", "give a space's supernet()")
+    return found
+
+
+def prune_modules(supernet: nn.Module) -> None:
+    """Delete the operations that the supernet's Architecture has given up."""
+    architecture = architecture_of(supernet)
+    for _, mixed in mixed_ops(supernet):
+        mixed.prune(architecture.alive(mixed.edge))
+
+
+def inherit(network: nn.Module, supernet: nn.Module, genotype: Genotype) -> nn.Module:
+    """Give a genotype's network the supernet's weights and statistics; gives the network back.
+
+    Raises: UsageError when an operation that it needs was pruned, or the names do not agree.
+    """
+    kept, places = genotype.kept(), dict(mixed_ops(supernet))
+    moved = {}
+    for key, value in supernet.state_dict().items():
+        path = next((path for path in places if key.startswith(path + ".")), None)
+        if path is None:
+            moved[key] = value
+        else:
+            chosen = f"{path}.ops.{kept.get(places[path].edge)}."
+            if key.startswith(chosen):
+                moved[f"{path}.{key.removeprefix(chosen)}"] = value
+    moved = {key: value for key, value in moved.items() if not key.startswith("architecture.")}
+    try:
+        network.load_state_dict(moved)
+    except RuntimeError as error:
+        todo = "give the genotype that was read from this supernet"
+        raise UsageError("take over a supernet's weights", str(error)[:300], todo) from error
+    return network
