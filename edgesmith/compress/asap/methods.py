@@ -80,9 +80,7 @@ def search(
         found = f"the student is a {type(supernet).__name__}"
         raise UsageError("search an architecture", found, "give the supernet of a space")
     check_classes("supernet", supernet, parts.classes)
-    weights = OptimizerChoice(
-        "sgd", lr, 0.9, weight_decay=weight_decay, schedule="cosine", min_lr=min_lr, clip=5.0
-    )
+    weights = OptimizerChoice("sgd", lr, 0.9, weight_decay=weight_decay, schedule="cosine", min_lr=min_lr, clip=5.0)
     choices = OptimizerChoice(
         "adam", alpha_lr, betas=(0.5, 0.999), weight_decay=alpha_weight_decay, decay_vectors=True, clip=5.0
     )

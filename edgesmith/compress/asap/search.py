@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import torch
@@ -18,9 +18,7 @@ from edgesmith.compress.asap.latency import LatencyTable
 from edgesmith.compress.asap.mixed_op import mixed_ops
 from edgesmith.compress.asap.space import Space, architecture_of, inherit, prune_modules
 from edgesmith.compress.optimizer import OptimizerChoice
-from edgesmith.compress.task import (
-    Batch, Phase, Source, StepOutput, accuracy, check_labels, cross_entropy, labels_of,
-)  # fmt: skip
+from edgesmith.compress.task import Batch, Phase, Source, StepOutput, accuracy, check_labels, cross_entropy, labels_of
 from edgesmith.errors import UsageError
 from edgesmith.models.genotype import Genotype
 
@@ -57,7 +55,7 @@ class Rules:
     the temperature of the start; it falls with the temperature.
     """
 
-    annealing: Annealing = Annealing()
+    annealing: Annealing = field(default_factory=Annealing)
     prunes: bool = True
     skip_limit: int = 0
     skip_dropout: float = 0.0
@@ -73,7 +71,12 @@ class Search(nn.Module):
     """
 
     def __init__(
-        self, supernet: nn.Module, rules: Rules, weights: OptimizerChoice, architecture: OptimizerChoice, classes: int = 0
+        self,
+        supernet: nn.Module,
+        rules: Rules,
+        weights: OptimizerChoice,
+        architecture: OptimizerChoice,
+        classes: int = 0,
     ) -> None:
         super().__init__()
         self.supernet, self.rules, self.classes = supernet, rules, classes
