@@ -5,6 +5,9 @@ from edgesmith.plugins import Plugins
 METHODS = Plugins(
     "method",
     {
+        "asap": "edgesmith.compress.asap.methods:asap",
+        "darts": "edgesmith.compress.asap.methods:darts",
+        "asap_retrain": "edgesmith.compress.retrain:retrain",
         "plain": "edgesmith.compress.task:plain",
         "distil": "edgesmith.compress.distil:distil",
         "kd": "edgesmith.compress.head_sharing:kd",
