@@ -16,6 +16,8 @@ from edgesmith.targets import TARGETS
 
 Spec = dict[str, Any]  # {"use": a name of a plug-in table, ...its options}
 _STRICT = {"extra": "forbid"}
+FOUND = "search"  # a model's genotype: what the recipe's own search found
+SEARCH_OPTIONS = "edgesmith.compress.asap.task:Annealed"
 Positive = Annotated[int, Field(ge=1)]
 StageName = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]  # it becomes part of a folder's name
 
@@ -68,6 +70,35 @@ class Bench:
 
 
 @dataclass(frozen=True)
+class LatencyGoal:
+    """What a search holds: p50 of `target` on the bench's device and threads, at most `budget_ms`.
+
+    weight: of the expected latency in the loss. table: a file measured before; without it one is measured from so
+    many whole `networks` of the space, each timed in `blocks` of `block_size` runs.
+    """
+
+    __pydantic_config__ = _STRICT
+    target: str
+    budget_ms: Annotated[float, Field(gt=0)] | None = None
+    weight: Annotated[float, Field(ge=0)] = 1.0
+    table: str | None = None
+    networks: Annotated[int, Field(ge=4)] = 32
+    blocks: Annotated[int, Field(ge=2)] = 12
+    block_size: Positive = 12
+
+
+@dataclass(frozen=True)
+class Search:
+    """An architecture search before the training; a model takes what it found by `genotype: search`."""
+
+    __pydantic_config__ = _STRICT
+    space: Spec
+    method: dict[str, Any] = field(default_factory=dict)
+    fit: dict[str, Any] = field(default_factory=dict)
+    latency: LatencyGoal | None = None
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A whole run. `limits` are what verify judges (verify/gate.py)."""
 
@@ -76,6 +107,7 @@ class Recipe:
     model: Spec
     data: Spec
     targets: Targets
+    search: Search | None = None
     train: tuple[Train, ...] = ()
     quantize: Quantize = field(default_factory=Quantize)
     bench: Bench | None = field(default_factory=Bench)
@@ -191,7 +223,31 @@ def _plugin_problems(raw: Mapping[str, Any]) -> list[str]:
             earlier.append(str(stage.get("name")))
     if isinstance(stages, list) and stages and isinstance(stages[-1], dict) and stages[-1].get("model") is not None:
         problems.append(f"train.{len(stages) - 1}.model: the last stage trains the recipe's own model; leave it out")
-    return problems + _target_problems(raw.get("targets"))
+    return problems + _search_problems(raw) + _target_problems(raw.get("targets"))
+
+
+def _search_problems(raw: Mapping[str, Any]) -> list[str]:
+    """What the types cannot say of a search, and of the models that take what it finds."""
+    from edgesmith.pipeline.options import option_problems, spec_problems
+
+    stages = raw.get("train") if isinstance(raw.get("train"), list) else []
+    specs = {"model": raw.get("model")} | {f"train.{i}.model": s.get("model") for i, s in enumerate(stages or [])}
+    takers = [path for path, spec in specs.items() if isinstance(spec, dict) and spec.get("genotype") == FOUND]
+    search = raw.get("search")
+    if not isinstance(search, dict):
+        return [f"{path}.genotype: the recipe has no search section" for path in takers]
+    problems = spec_problems("space", search.get("space"), "search.space")
+    problems += option_problems("search.method", search.get("method") or {}, SEARCH_OPTIONS)
+    fit = search.get("fit") or {}
+    wrong = option_problems("search.fit", fit, "edgesmith.compress.fit:FitConfig")
+    problems += wrong or _range_problems("search.fit", fit)
+    goal = search.get("latency")
+    if isinstance(goal, dict) and isinstance(goal.get("target"), str) and goal["target"] not in TARGETS:
+        known = ", ".join(TARGETS)
+        problems.append(f"search.latency.target: no target is called {goal['target']!r} (there are: {known})")
+    if not takers:
+        problems.append(f"search: no model takes what it finds; write model: {{use: ..., genotype: {FOUND}}}")
+    return problems
 
 
 def _taken_problems(method: Mapping[str, Any], path: str, earlier: Sequence[str]) -> list[str]:

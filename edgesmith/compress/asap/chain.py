@@ -5,6 +5,7 @@ Source: ours; the rule that anneals and prunes is that of Noy et al. 2019, arXiv
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from edgesmith.compress.asap.anneal import settle
 from edgesmith.compress.asap.architecture import Architecture
 from edgesmith.compress.asap.mixed_op import MixedOp
 from edgesmith.compress.asap.space import architecture_of
@@ -21,6 +23,7 @@ from edgesmith.models.chain_net import IDENTITY, SPACE, Frame, assemble, chain, 
 from edgesmith.models.count import count_macs
 from edgesmith.models.genotype import Edge, Genotype
 from edgesmith.models.layers import EmbeddingNet, seeded
+from edgesmith.records import to_json
 
 OPERATIONS = ("mb-k3-e2-relu", "mb-k3-e4-relu", "mb-k5-e2-relu", "mb-k5-e4-relu", "conv-k3-relu", IDENTITY)
 
@@ -28,9 +31,10 @@ OPERATIONS = ("mb-k3-e2-relu", "mb-k3-e4-relu", "mb-k5-e2-relu", "mb-k5-e4-relu"
 class ChainSupernet(nn.Module):
     """The chain with a mixed operation in the place of each layer. Shape: images (N, 3, H, W) -> as EmbeddingNet."""
 
-    def __init__(self, net: EmbeddingNet, architecture: Architecture) -> None:
+    def __init__(self, space: ChainSpace, net: EmbeddingNet) -> None:
         super().__init__()
-        self.body, self.head, self.architecture = net.body, net.head, architecture
+        self.space, self.architecture = space, Architecture(space.edges)
+        self.body, self.head = net.body, net.head
 
     def embed(self, x: Tensor) -> Tensor:
         weights = self.architecture.weights()
@@ -75,22 +79,21 @@ class ChainSpace:
                 MixedOp(edge.name, {name: layer(name, slot) for name in edge.operations}, self.skips)
                 for edge, slot in zip(self.edges, self.frame.slots())
             ]
-            return ChainSupernet(assemble(self.frame, mixed, self.classes), Architecture(self.edges))
+            return ChainSupernet(self, assemble(self.frame, mixed, self.classes))
 
     def network(self, genotype: Genotype) -> EmbeddingNet:
         """The chain of a genotype. Raises: UsageError for one of another space, DamagedArtifact."""
         frame, choices = read_chain(genotype)
-        if (frame.slots(), set(choices) - set(self.operations)) != (self.frame.slots(), set()):
+        if to_json(frame) != to_json(self.frame) or not set(choices) <= set(self.operations):
             found = f"it was searched with {dict(genotype.options)}"
             raise UsageError("build a genotype's network", found, "give one of this frame and these operations")
         return chain(self.frame, choices, self.classes, self.seed)
 
     def read(self, supernet: nn.Module) -> Genotype:
         """The choices of a supernet: the operation that is left, or the one with the largest weight."""
-        architecture = architecture_of(supernet)
-        with torch.no_grad():
-            best = {e.name: int(architecture.operation_weights(e.name).argmax()) for e in self.edges}
-        return self.of({name: architecture.alive(name)[index] for name, index in best.items()})
+        architecture = copy.deepcopy(architecture_of(supernet))
+        settle(architecture)
+        return self.of({edge: alive[0] for edge, alive in architecture.operations.items()})
 
     def random(self, seed: int) -> Genotype:
         """A member of the space, each choice with equal chance."""
@@ -112,7 +115,7 @@ class ChainSpace:
         return count_macs(module, torch.zeros(1, slot.channels_in, slot.height, slot.width))
 
 
-def space(
+def chain_space(
     classes: int, frame: Frame = Frame(), operations: Sequence[str] = OPERATIONS, seed: int = 0
 ) -> ChainSpace:
     """The chain space of a recipe. Raises: UsageError for unknown or repeated operations, or a layer that none fits."""
