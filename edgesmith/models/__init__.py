@@ -6,11 +6,4 @@ MODELS = Plugins(
     "model",
     {
         "mobilefacenet": "edgesmith.models.mobilefacenet:build",
-        "chain_net": "edgesmith.models.chain_net:build",
-        "cifar-resnet": "edgesmith.models.cifar_resnet:build",
-        "iresnet": "edgesmith.models.iresnet:build",
-        "mobilefacenet-wide": "edgesmith.models.mobilefacenet_wide:build",
-        "resnet": "edgesmith.models.resnet:build",
-        "timm": "edgesmith.models.timm:build",
-    },
-)
+        "asap_net": "edgesmith.models.asap_net:build",

@@ -16,10 +16,10 @@ from edgesmith.models.genotype import Edge, Genotype
 class Space(Protocol):
     """A set of networks that share a supernet.
 
-    The supernet is an nn.Module with an Architecture called `architecture`; its forward hands
-    architecture.weights()[edge] to the MixedOp of each edge that is in it. The network has the supernet's module
-    names, with the chosen operation in the place of the MixedOp (`inherit` rests on it); it has `embed` and `head`
-    like other models. `skips` are the operations without parameters that a search may prefer for the wrong reason.
+    The supernet is an nn.Module with an Architecture called `architecture` and its space as `space`; its forward
+    hands architecture.weights()[edge] to the MixedOp of each edge that is in it. The network has the supernet's
+    module names, with the chosen operation in the place of the MixedOp (`inherit` rests on it); it has `embed` and
+    `head` like other models. `skips` are operations that a search may prefer only because they train fast.
     """
 
     @property
@@ -75,8 +75,23 @@ def inherit(network: nn.Module, supernet: nn.Module, genotype: Genotype) -> nn.M
                 moved[f"{path}.{key.removeprefix(chosen)}"] = value
     moved = {key: value for key, value in moved.items() if not key.startswith("architecture.")}
     try:
-        network.load_state_dict(moved)
+        absent = set(network.load_state_dict(moved, strict=False).missing_keys) - _affine_keys(network, moved)
+        if unused := {*moved} - {*network.state_dict()}:
+            raise RuntimeError(f"no place for {sorted(unused)[:3]}")
+        if absent:
+            raise RuntimeError(f"nothing for {sorted(absent)[:3]}")
     except RuntimeError as error:
         todo = "give the genotype that was read from this supernet"
         raise UsageError("take over a supernet's weights", str(error)[:300], todo) from error
     return network
+
+
+def _affine_keys(network: nn.Module, moved: Mapping[str, Any]) -> set[str]:
+    """Scales and shifts of batch norms that have none in the supernet; they are set to 1 and 0."""
+    keys = set()
+    for name, module in network.named_modules():
+        if isinstance(module, nn.BatchNorm2d) and f"{name}.running_mean" in moved and f"{name}.weight" not in moved:
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
+            keys |= {f"{name}.weight", f"{name}.bias"}
+    return keys
