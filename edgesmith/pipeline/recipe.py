@@ -16,8 +16,8 @@ from edgesmith.targets import TARGETS
 
 Spec = dict[str, Any]  # {"use": a name of a plug-in table, ...its options}
 _STRICT = {"extra": "forbid"}
+GOAL = ("latency_table", "latency_budget_ms", "latency_weight")  # options of a search method that search.latency gives
 FOUND = "search"  # a model's genotype: what the recipe's own search found
-SEARCH_OPTIONS = "edgesmith.compress.asap.task:Annealed"
 Positive = Annotated[int, Field(ge=1)]
 StageName = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]  # it becomes part of a folder's name
 
@@ -73,14 +73,16 @@ class Bench:
 class LatencyGoal:
     """What a search holds: p50 of `target` on the bench's device and threads, at most `budget_ms`.
 
-    weight: of the expected latency in the loss. table: a file measured before; without it one is measured from so
-    many whole `networks` of the space, each timed in `blocks` of `block_size` runs.
+    weight: of the latency term; a search that ends above the budget is repeated with 3 times the weight, at most
+    `tries` searches in all. table: a file measured before; without it one is measured from so many whole `networks`
+    of the space, each timed in `blocks` of `block_size` runs.
     """
 
     __pydantic_config__ = _STRICT
     target: str
-    budget_ms: Annotated[float, Field(gt=0)] | None = None
-    weight: Annotated[float, Field(ge=0)] = 1.0
+    budget_ms: Annotated[float, Field(gt=0)]
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    tries: Positive = 3
     table: str | None = None
     networks: Annotated[int, Field(ge=4)] = 32
     blocks: Annotated[int, Field(ge=2)] = 12
@@ -93,7 +95,7 @@ class Search:
 
     __pydantic_config__ = _STRICT
     space: Spec
-    method: dict[str, Any] = field(default_factory=dict)
+    method: Spec = field(default_factory=lambda: {"use": "asap"})
     fit: dict[str, Any] = field(default_factory=dict)
     latency: LatencyGoal | None = None
 
@@ -231,13 +233,14 @@ def _search_problems(raw: Mapping[str, Any]) -> list[str]:
     from edgesmith.pipeline.options import option_problems, spec_problems
 
     stages = raw.get("train") if isinstance(raw.get("train"), list) else []
-    specs = {"model": raw.get("model")} | {f"train.{i}.model": s.get("model") for i, s in enumerate(stages or [])}
+    others = {f"train.{i}.model": s.get("model") for i, s in enumerate(stages or []) if isinstance(s, dict)}
+    specs = {"model": raw.get("model"), **others}
     takers = [path for path, spec in specs.items() if isinstance(spec, dict) and spec.get("genotype") == FOUND]
     search = raw.get("search")
     if not isinstance(search, dict):
         return [f"{path}.genotype: the recipe has no search section" for path in takers]
     problems = spec_problems("space", search.get("space"), "search.space")
-    problems += option_problems("search.method", search.get("method") or {}, SEARCH_OPTIONS)
+    problems += _method_problems(search)
     fit = search.get("fit") or {}
     wrong = option_problems("search.fit", fit, "edgesmith.compress.fit:FitConfig")
     problems += wrong or _range_problems("search.fit", fit)
@@ -248,6 +251,20 @@ def _search_problems(raw: Mapping[str, Any]) -> list[str]:
     if not takers:
         problems.append(f"search: no model takes what it finds; write model: {{use: ..., genotype: {FOUND}}}")
     return problems
+
+
+def _method_problems(search: Mapping[str, Any]) -> list[str]:
+    from edgesmith.pipeline.options import spec_problems, takes
+
+    method = search.get("method")
+    if not isinstance(method, dict):
+        return []
+    ours = [key for key in method if key in GOAL]
+    problems = [f"search.method.{key}: say it under search.latency" for key in ours]
+    if "latency" in search and not takes("method", method, GOAL[0]):
+        problems.append(f"search.latency: method {method.get('use')!r} knows no latency")
+    rest = {key: value for key, value in method.items() if key not in GOAL}
+    return problems + spec_problems("method", rest, "search.method")
 
 
 def _taken_problems(method: Mapping[str, Any], path: str, earlier: Sequence[str]) -> list[str]:
