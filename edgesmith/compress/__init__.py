@@ -5,6 +5,8 @@ from edgesmith.plugins import Plugins
 METHODS = Plugins(
     "method",
     {
+        "asap": "edgesmith.compress.asap.methods:asap",
+        "darts": "edgesmith.compress.asap.methods:darts",
         "plain": "edgesmith.compress.task:plain",
         "distil": "edgesmith.compress.distil:distil",
         "kd": "edgesmith.compress.head_sharing:kd",

@@ -22,7 +22,10 @@ LUMA = (0.299, 0.587, 0.114)
 
 @dataclass(frozen=True)
 class Batches:
-    """All mini-batches of a split in an order, and with an augmentation, that (seed, epoch) fixes."""
+    """All mini-batches of a split in an order, and with an augmentation, that (seed, epoch) fixes.
+
+    rows: the only samples to take, where it is not the whole split.
+    """
 
     inputs: tuple[Tensor, ...]
     labels: Tensor | None
@@ -31,17 +34,21 @@ class Batches:
     seed: int
     augment: Augment
     channels_last: bool
+    rows: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.inputs[0] if self.rows is None else self.rows)
 
     def steps(self) -> int:
         """Batches in an epoch: a last one of a single sample is left out, as batch norm cannot take it."""
-        count = len(self.inputs[0])
-        full, rest = divmod(count, self.size)
+        full, rest = divmod(len(self), self.size)
         return full + (1 if rest > 1 or not full else 0)
 
     def epoch(self, epoch: int, device: torch.device) -> Iterator[Batch]:
         """The batches of one epoch, on the device and ready for the model."""
         generator = torch.Generator().manual_seed((self.seed << 20) + epoch)
-        order = torch.randperm(len(self.inputs[0]), generator=generator)
+        order = torch.randperm(len(self), generator=generator)
+        order = order if self.rows is None else self.rows[order]
         for step in range(self.steps()):
             rows = order[step * self.size : (step + 1) * self.size]
             mirrored = mirrors(len(rows), self.augment, generator)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,28 +13,32 @@ import torch
 from edgesmith import records
 from edgesmith.errors import DamagedArtifact, UsageError
 
-FORMAT = 1
+FORMAT = 2
 NAME = "last.ckpt"
 ADVICE = "delete it to train from the beginning"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """State after `epoch` whole epochs; `asked` fingerprints the configuration and the data."""
+    """State after `epoch` whole epochs; `asked` fingerprints the configuration and the data.
+
+    finished: the task said that it needs no more epochs.
+    """
 
     epoch: int
     asked: str
     task: dict[str, Any]
     optimizers: list[dict[str, Any]]
     history: list[dict[str, Any]]
+    finished: bool = False
 
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Replace folder/last.ckpt in one rename. Raises: MissingResource on a full disk."""
     folder.mkdir(parents=True, exist_ok=True)
-    fields = {name: getattr(checkpoint, name) for name in ("epoch", "asked", "task", "optimizers", "history")}
+    state = {field.name: getattr(checkpoint, field.name) for field in fields(checkpoint)}
     buffer = io.BytesIO()
-    torch.save({"format": FORMAT, **fields}, buffer)
+    torch.save({"format": FORMAT, **state}, buffer)
     records.write_bytes(folder / NAME, buffer.getvalue())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +17,8 @@ from edgesmith.artifact import content_key
 from edgesmith.compress.batches import Augment, Batches, batches_of
 from edgesmith.compress.checkpoint import ADVICE, NAME, Checkpoint, read_checkpoint, write_checkpoint
 from edgesmith.compress.meter import Meter, check_weights
-from edgesmith.compress.optimizer import OptimizerName, Schedule, lr_factor, make_optimizer
+from edgesmith.compress.optimizer import OptimizerChoice, OptimizerName, Schedule, learning_rate
+from edgesmith.compress.phases import active, choices, feeds, followed, optimizers_of
 from edgesmith.compress.task import Batch, Phase, Source, Task
 from edgesmith.data.split import Split, digest
 from edgesmith.errors import DamagedArtifact, UsageError
@@ -29,7 +30,10 @@ MACHINE = ("threads", "accelerator")  # settings of the machine: they do not mak
 
 @dataclass(frozen=True)
 class FitConfig:
-    """Settings of a training; weight decay spares biases and norms, `clip` is the largest gradient norm."""
+    """Settings of a training; weight decay spares biases and norms, `clip` is the largest gradient norm.
+
+    min_lr: where a cosine ends. A phase with an optimizer of its own goes by that and not by what is said here.
+    """
 
     epochs: int = 8
     batch: int = 64
@@ -38,6 +42,7 @@ class FitConfig:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     schedule: Schedule = "cosine"
+    min_lr: float = 0.0
     milestones: tuple[int, ...] = ()
     warmup_epochs: float = 0.0
     seed: int = 0
@@ -57,6 +62,22 @@ class FitConfig:
         }
         if found := ", ".join(text for text, bad in wrong.items() if bad):
             raise UsageError("train", found, "epochs, lr and threads must be above 0, batch above 1")
+        _ = self.choice  # which looks at the rest
+
+    @property
+    def choice(self) -> OptimizerChoice:
+        """The optimizer of phases that have none of their own."""
+        return OptimizerChoice(
+            self.optimizer,
+            self.lr,
+            self.momentum,
+            weight_decay=self.weight_decay,
+            schedule=self.schedule,
+            min_lr=self.min_lr,
+            milestones=self.milestones,
+            warmup_epochs=self.warmup_epochs,
+            clip=self.clip,
+        )
 
 
 @dataclass(frozen=True)
@@ -72,21 +93,28 @@ class Epoch:
 
 @dataclass(frozen=True)
 class FitResult:
-    """All epochs, also those before an interruption; resumed_from is how many of them were already done."""
+    """All epochs, also those before an interruption; resumed_from is how many of them were already done.
+
+    finished_early: the task said that it was finished before the last epoch.
+    """
 
     history: tuple[Epoch, ...]
     resumed_from: int | None
+    finished_early: bool = False
 
 
 @dataclass(frozen=True)
 class Loop:
-    """What stays the same from epoch to epoch."""
+    """What a training runs on. Optimizers are in the order of the phases; `raw` are those that Fabric wraps."""
 
     fabric: Fabric
     task: Task
     stepper: Any
+    raw: list[torch.optim.Optimizer]
     optimizers: list[Any]
-    batches: Batches
+    whole: Batches
+    feeds: Mapping[str, Batches]
+    choices: list[OptimizerChoice]
     config: FitConfig
 
 
@@ -125,51 +153,65 @@ def fit(
         if (prepare := getattr(task, "prepare", None)) is not None:
             prepare(_source(loop, data, folder))
         saved = read_checkpoint(folder, asked)
-        history = _restore(loop, saved, folder) if saved else []
-        for index in range(len(history), config.epochs):
+        loop, history = _restored(loop, saved, folder) if saved else (loop, [])
+        finished = saved.finished if saved else False
+        while len(history) < config.epochs and not finished:
+            index = len(history)
             history.append(_epoch(loop, index))
             task.epoch_end(index)
-            states = [optimizer.state_dict() for optimizer in loop.optimizers]
+            loop, finished = _followed(loop), bool(getattr(task, "finished", False))
+            states = [optimizer.state_dict() for optimizer in loop.raw]
             plain = [asdict(epoch) for epoch in history]
-            write_checkpoint(folder, Checkpoint(index + 1, asked, task.state_dict(), states, plain))
+            write_checkpoint(folder, Checkpoint(index + 1, asked, task.state_dict(), states, plain, finished))
             if report:
                 report(history[-1])
     task.to("cpu")  # type: ignore[attr-defined]
-    return FitResult(tuple(history), saved.epoch if saved else None)
+    return FitResult(tuple(history), saved.epoch if saved else None, finished and len(history) < config.epochs)
 
 
 def _prepare(task: Task, train: Split, preprocessing: Preprocessing | None, config: FitConfig) -> Loop:
-    batches = batches_of(train, preprocessing, config.batch, config.seed, config.augment, config.channels_last)
+    whole = batches_of(train, preprocessing, config.batch, config.seed, config.augment, config.channels_last)
     module: nn.Module = task  # type: ignore[assignment]
     if config.channels_last:
         module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     phases = tuple(task.phases)
-    optimizers = [
-        make_optimizer(phase.parameters(), config.optimizer, config.lr, config.momentum, config.weight_decay)
-        for phase in phases
-    ]
+    given, raw = feeds(whole, phases), optimizers_of(phases, config.choice)
     fabric = Fabric(accelerator=config.accelerator, devices=1, precision=config.precision)
-    stepper = fabric.setup_module(Stepper(module, phases))
-    wrapped = [fabric.setup_optimizers(optimizer) for optimizer in optimizers]
-    return Loop(fabric, task, stepper, wrapped, batches, config)
+    loop = Loop(fabric, task, None, [], [], whole, given, choices(phases, config.choice), config)
+    return _set_up(loop, raw)
+
+
+def _set_up(loop: Loop, raw: list[torch.optim.Optimizer]) -> Loop:
+    """Wrap the task as it is now, and its optimizers."""
+    stepper = loop.fabric.setup_module(Stepper(loop.task, tuple(loop.task.phases)))  # type: ignore[arg-type]
+    return replace(
+        loop, stepper=stepper, raw=raw, optimizers=[loop.fabric.setup_optimizers(optimizer) for optimizer in raw]
+    )
+
+
+def _followed(loop: Loop) -> Loop:
+    """The loop after the task may have deleted or made parameters."""
+    after = followed(loop.task.phases, loop.config.choice, loop.raw)
+    return loop if after is None else _set_up(loop, after)
 
 
 def _source(loop: Loop, data: str, folder: Path) -> Source:
-    batches, device = loop.batches, loop.fabric.device
+    whole, device = loop.whole, loop.fabric.device
 
     def read(rows: Tensor, mirrored: bool) -> Batch:
-        return batches.read(rows, mirrored, device)
+        return whole.read(rows, mirrored, device)
 
     beside = folder.resolve().parent
-    return Source(len(batches.inputs[0]), batches.labels, batches.augment, data, beside, device, read)
+    return Source(len(whole), whole.labels, whole.augment, data, beside, device, read)
 
 
-def _restore(loop: Loop, saved: Checkpoint, folder: Path) -> list[Epoch]:
+def _restored(loop: Loop, saved: Checkpoint, folder: Path) -> tuple[Loop, list[Epoch]]:
     try:
         loop.task.load_state_dict(saved.task)
-        for optimizer, state in zip(loop.optimizers, saved.optimizers, strict=True):
+        loop = _followed(loop)
+        for optimizer, state in zip(loop.raw, saved.optimizers, strict=True):
             optimizer.load_state_dict(state)
-        return [Epoch(**epoch) for epoch in saved.history]
+        return loop, [Epoch(**epoch) for epoch in saved.history]
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
         found = f"its content does not fit this task ({str(error)[:200]})"
         raise DamagedArtifact(f"resume from {folder / NAME}", found, ADVICE) from error
@@ -178,47 +220,60 @@ def _restore(loop: Loop, saved: Checkpoint, folder: Path) -> list[Epoch]:
 def _epoch(loop: Loop, index: int) -> Epoch:
     started = time.monotonic()
     phases = tuple(loop.task.phases)
-    meters = [Meter(index + 1) for _ in phases]
-    steps = loop.batches.steps()
+    meters = {number: Meter(index + 1) for number in active(loop.task, index)}
     loop.stepper.train()
     with _seeded(loop.config.seed, index, loop.fabric.device):
-        for step, batch in enumerate(loop.batches.epoch(index, loop.fabric.device)):
-            factor = _factor(loop.config, index + step / steps, 1 / steps)
-            for number, meter in enumerate(meters):
-                _step(loop, number, batch, factor, meter)
+        for step, progress, batches in _rounds(loop, index, {phases[number].data for number in meters}):
+            for number, meter in meters.items():
+                if (batch := batches[phases[number].data]) is not None:
+                    _step(loop, number, batch, progress, meter)
                 if (step + 1) % LOOK_EVERY == 0:
                     meter.look()
-    means = [meter.means() for meter in meters]
+    means = {phases[number].name: meter.means() for number, meter in meters.items()}
     check_weights(loop.stepper, index + 1)
-    terms = means[0] if len(phases) == 1 else {f"{p.name}.{k}": v for p, m in zip(phases, means) for k, v in m.items()}
-    loss = sum(mean["loss"] for mean in means)
-    accuracy = means[0].get("accuracy")
-    shown = {name: value for name, value in terms.items() if name not in ("loss", "accuracy")}
-    return Epoch(index + 1, loss, shown, accuracy, time.monotonic() - started)
+    return _summary(index + 1, means, len(phases) > 1, time.monotonic() - started)
 
 
-def _step(loop: Loop, number: int, batch: Batch, factor: float, meter: Meter) -> None:
-    optimizer = loop.optimizers[number]
+def _rounds(
+    loop: Loop, index: int, wanted: set[str]
+) -> Iterator[tuple[int, tuple[float, float], dict[str, Batch | None]]]:
+    """One batch of each kind of data at a time; None where a shorter kind has no more."""
+    steps = max(loop.feeds[name].steps() for name in wanted)
+    streams = {name: loop.feeds[name].epoch(index, loop.fabric.device) for name in sorted(wanted)}
+    for step in range(steps):
+        batches = {name: next(stream, None) for name, stream in streams.items()}
+        yield step, (index + step / steps, 1 / steps), batches
+
+
+def _step(loop: Loop, number: int, batch: Batch, progress: tuple[float, float], meter: Meter) -> None:
+    optimizer, choice = loop.optimizers[number], loop.choices[number]
+    rate = learning_rate(choice, *progress, loop.config.epochs)
     for group in optimizer.param_groups:
-        group["lr"] = loop.config.lr * factor
+        group["lr"] = rate
     loss, terms, size = loop.stepper(number, batch.inputs, batch.labels, batch.rows, batch.mirrored)
     optimizer.zero_grad(set_to_none=True)
     loop.fabric.backward(loss)
-    if loop.config.clip is not None:
-        loop.fabric.clip_gradients(loop.stepper, optimizer, max_norm=loop.config.clip, error_if_nonfinite=False)
+    if choice.clip is not None:
+        loop.fabric.clip_gradients(loop.stepper, optimizer, max_norm=choice.clip, error_if_nonfinite=False)
     optimizer.step()
     meter.add(loss, terms, size)
 
 
-def _factor(config: FitConfig, progress: float, step: float) -> float:
-    return lr_factor(config.schedule, progress, step, config.epochs, config.warmup_epochs, config.milestones)
+def _summary(number: int, means: Mapping[str, Mapping[str, float]], named: bool, seconds: float) -> Epoch:
+    """Losses add up over the phases; terms carry the phase's name where there are several."""
+    terms = {
+        f"{phase}.{name}" if named else name: value
+        for phase, found in means.items()
+        for name, value in found.items()
+        if named or name not in ("loss", "accuracy")
+    }
+    accuracy = next((found["accuracy"] for found in means.values() if "accuracy" in found), None)
+    return Epoch(number, sum(found["loss"] for found in means.values()), terms, accuracy, seconds)
 
 
 def _check(task: Task) -> None:
     if not isinstance(task, nn.Module):
         raise UsageError("train a task", f"a {type(task).__name__}", "a Task must be an nn.Module")
-    if strange := {phase.data for phase in task.phases} - {"train"}:
-        raise UsageError("train a task", f"it asks for data {sorted(strange)}", 'this loop gives "train"')
 
 
 @contextmanager

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from edgesmith.compress.optimizer import OptimizerChoice
 from edgesmith.compress.shared_head import HeadMode, Start, align_projector, borrow_head, finished
 from edgesmith.errors import UsageError
 
@@ -40,17 +41,32 @@ class StepOutput:
     size: int
 
 
+PhaseData = Literal["train", "first_half", "second_half"]
+
+
 @dataclass(frozen=True)
 class Phase:
-    """One optimizer's share of a step: which data it sees and which parameters it moves."""
+    """One optimizer's share of a step: which data it sees and which parameters it moves.
+
+    data: "train" is the whole training split; phases on it share each batch. "first_half" and "second_half" are two
+    disjoint random halves of it, the same in every epoch; a phase on one sees the batches of that half.
+    optimizer: its own optimizer and schedule; None: those of FitConfig.
+    """
 
     name: str
-    data: str
+    data: PhaseData
     parameters: Callable[[], Iterable[nn.Parameter]]
+    optimizer: OptimizerChoice | None = None
 
 
 class Task(Protocol):
-    """A training method. Also an nn.Module, so that the loop can move it to a device and to train mode."""
+    """A training method. Also an nn.Module, so that the loop can move it to a device and to train mode.
+
+    Epochs are counted from 0 here. epoch_end may delete modules or make new ones; the loop then asks the phases for
+    their parameters again, keeps the optimizer state of those that stayed and drops the rest. load_state_dict must
+    first bring the task to the structure that the state was saved with: the loop asks the phases after it, too.
+    What else a task may have: Prepared, Scheduled, Finishing.
+    """
 
     @property
     def phases(self) -> Sequence[Phase]: ...
@@ -106,6 +122,20 @@ class Prepared(Protocol):
     """A task that wants to see the training samples before its first step."""
 
     def prepare(self, source: Source) -> None: ...
+
+
+class Scheduled(Protocol):
+    """A task whose phases do not all take part in every epoch."""
+
+    def active(self, epoch: int) -> Iterable[str]:
+        """The names of the phases that step in this epoch."""
+        ...
+
+
+class Finishing(Protocol):
+    """A task that may be done before the last epoch: `finished` is looked at after each epoch_end."""
+
+    finished: bool
 
 
 class Plain(nn.Module):

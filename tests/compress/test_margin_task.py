@@ -13,7 +13,7 @@ from edgesmith.compress.fit import FitConfig, fit
 from edgesmith.compress.head_sharing import th_kd
 from edgesmith.compress.margin_task import margin
 from edgesmith.compress.margins import MarginName
-from edgesmith.compress.optimizer import make_optimizer
+from edgesmith.compress.optimizer import OptimizerChoice, make_optimizer
 from edgesmith.compress.task import Batch, Parts
 from edgesmith.data.split import Split
 from edgesmith.errors import UsageError
@@ -37,7 +37,7 @@ def parts(student: nn.Module | None = None, teacher: nn.Module | None = None, cl
 
 
 def train(task, steps: int = 4):
-    optimizer = make_optimizer(task.phases[0].parameters(), "sgd", 0.1, 0.9, 1e-2)
+    optimizer = make_optimizer(task.phases[0].parameters(), OptimizerChoice(weight_decay=1e-2))
     task.train()
     for _ in range(steps):
         optimizer.zero_grad()
