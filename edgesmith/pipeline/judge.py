@@ -75,6 +75,8 @@ class Evidence:
     bundle: Bundle
     bench: BenchRecord | None = None
     skipped: tuple[str, ...] = ()
+    search: Mapping[str, Any] | None = None
+    budget: tuple[str, float] | None = None  # a target, and the p50 in ms that a search was to hold on it
 
 
 def run_outputs(exported: Mapping[str, Exported], inputs: Inputs, folder: Path, device: Any, say: Say) -> Outputs:
@@ -156,6 +158,7 @@ def judge(evidence: Evidence, limits: Mapping[str, Any], targets: Targets) -> Ju
     failures, absences = _reasons(evidence)
     demanded = tuple(name for name in targets.required if name != REFERENCE)
     verdicts = gate(Limits(**limits), accuracies, agreements, evidence.bench, demanded, REFERENCE, failures, absences)
+    verdicts += _budget(evidence)
     failed_built = [v.target for v in verdicts if v.target in targets.built and v.state == "fail"]
     absent_built = [name for name in targets.built if name in evidence.bundle.absent]
     # The original itself is demanded too: without it nothing was compared with anything.
@@ -164,6 +167,15 @@ def judge(evidence: Evidence, limits: Mapping[str, Any], targets: Targets) -> Ju
     # A required target whose package, device or system is not here is an absence, not a measurement left undecided.
     code = worst([code, *(3 for name in counted if name in absences)])
     return Judgement(accuracies, agreements, verdicts, state, code, demanded)
+
+
+def _budget(evidence: Evidence) -> tuple[Verdict, ...]:
+    """Whether the deployed network, as it was timed, holds the latency budget of its search."""
+    if evidence.budget is None:
+        return ()
+    target, limit_ms = evidence.budget
+    found = gate(Limits(p50_ms=limit_ms), (), (), evidence.bench, (target,), REFERENCE)
+    return tuple(replace(v, check="search_budget") for v in found if (v.target, v.check) == (target, "p50_ms"))
 
 
 def _reasons(evidence: Evidence) -> tuple[dict[str, str], dict[str, str]]:
@@ -197,6 +209,7 @@ def tabulate(
         histories=histories,
         provenance=provenance,
         skipped=evidence.skipped,
+        search=evidence.search,
     )
     return Table(report, tuple(table.lines(report)), judgement)
 

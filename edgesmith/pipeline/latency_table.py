@@ -131,9 +131,7 @@ def table_from(
     return LatencyTable(space_key(space), measuring.target, measuring.threads, costs.fixed, entries, facts), costs
 
 
-def time_networks(
-    space: Measurable, genotypes: Sequence[Genotype], bench: Bench
-) -> tuple[np.ndarray, DeviceInfo]:
+def time_networks(space: Measurable, genotypes: Sequence[Genotype], bench: Bench) -> tuple[np.ndarray, DeviceInfo]:
     """p50 of each network in ms, by the ratio to the first one in interleaved blocks. Raises: EngineFailed."""
     made = [_exported(space, genotype, bench) for genotype in genotypes]
     ratios, references, device = [1.0], [], None

@@ -18,7 +18,13 @@ from edgesmith.devices import DEVICES
 from edgesmith.models import MODELS
 from edgesmith.plugins import Plugins, missing_package
 
-TABLES: dict[str, Plugins] = {"model": MODELS, "dataset": DATASETS, "method": METHODS, "device": DEVICES, "space": SPACES}
+TABLES: dict[str, Plugins] = {
+    "model": MODELS,
+    "dataset": DATASETS,
+    "method": METHODS,
+    "device": DEVICES,
+    "space": SPACES,
+}
 # Arguments the pipeline fills in; a recipe cannot set them (only its reader may trust a pickle).
 _OURS = {"parts", "preprocessing", "trust_pickle"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from edgesmith.pipeline.latency_table import (
 )
 from edgesmith.pipeline.recipe import FOUND, LatencyGoal, Search
 from edgesmith.pipeline.run import Say
+from edgesmith.report.search import collected
 from edgesmith.results import Interval, State, Verdict
 from edgesmith.verify.gate import decide
 
@@ -92,7 +94,8 @@ def run_search(search: Search, data: Data, goal: Goal | None, folder: Path, say:
 
     Raises: UsageError, TrainingFailed.
     """
-    space, tries, weight = space_of(search), [], goal.words.weight if goal else 0.0
+    space, weight = space_of(search), goal.words.weight if goal else 0.0
+    tries: list[dict[str, Any]] = []
     while True:
         place = folder / TRIES / str(len(tries))
         genotype = _one_search(search, data, goal, weight, place, say)
@@ -103,7 +106,7 @@ def run_search(search: Search, data: Data, goal: Goal | None, folder: Path, say:
         weight *= HARDER
         say(f"search: {predicted:.4g} ms is above the budget; again with latency weight {weight:g}")
     for name in (GENOTYPE, HISTORY):
-        (place / name).rename(folder / name)
+        shutil.copy(place / name, folder / name)
     genotype = load_genotype(folder / GENOTYPE)
     latency = _latency(space, genotype, goal) if goal else None
     record = {"space": space.name, "tries": tries, "layers": _layers(space, genotype, goal), "latency": latency}
@@ -175,6 +178,16 @@ def _layers(space: Any, genotype: Genotype, goal: Goal | None) -> list[dict[str,
             row["cost_ms"] = goal.table.entries[edge][operation]
         rows.append(row)
     return rows
+
+
+def shown(folder: Path) -> dict[str, Any]:
+    """What the report shows of a finished search."""
+    return collected(records.read(folder / RECORD), records.read(folder / HISTORY))
+
+
+def budget_of(search: Search | None) -> tuple[str, float] | None:
+    """The target and the p50 in ms that a search is to hold."""
+    return (search.latency.target, search.latency.budget_ms) if search and search.latency else None
 
 
 def found_row(folder: Path) -> dict[str, Any]:

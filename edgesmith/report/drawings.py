@@ -83,7 +83,9 @@ def chain(layers: Sequence[Mapping[str, Any]], colours: Mapping[str, int]) -> st
         long = (WIDTH - start - 70) * (cost / most if most else 0.0)
         if index:
             parts.append(f'<path class="grid" d="M8 {y - ROW + BOX:.1f}V{y:.1f}"/>')
-        parts.append(f'<g class="c{place}"><rect class="block" x="0" y="{y:.1f}" width="16" height="{BOX:.0f}" rx="3"/>')
+        parts.append(
+            f'<g class="c{place}"><rect class="block" x="0" y="{y:.1f}" width="16" height="{BOX:.0f}" rx="3"/>'
+        )
         parts.append(f'<rect class="block" x="{start:.0f}" y="{y:.1f}" width="{long:.1f}" height="{BOX:.0f}"/></g>')
         parts.append(f'<text class="name" x="24" y="{y + 13:.1f}">{escape(str(layer["operation"]))}</text>')
         note = f"{cost:.3g} ms" if layer.get("cost_ms") is not None else str(layer.get("shape", ""))

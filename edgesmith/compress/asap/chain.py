@@ -41,7 +41,7 @@ class ChainSupernet(nn.Module):
         for name, part in self.body.named_children():
             if name == "layers":
                 for mixed in part.children():
-                    x = mixed(x, weights=weights[mixed.edge])
+                    x = mixed(x, weights=weights[str(mixed.edge)])
             else:
                 x = part(x)
         return x.flatten(1)
