@@ -26,6 +26,7 @@ SPACE = "chain"
 IDENTITY = "identity"
 REFERENCE = "mb-k3-e2-relu"
 POOLS = ("gdconv", "average")
+_STRICT = {"extra": "forbid"}
 _NAME = re.compile(r"(mb|conv)-k([1-9])(?:-e([1-9]))?-([a-z0-9]+)")
 
 
@@ -63,7 +64,7 @@ class Slot:
 class Frame:
     """What a chain is besides its choices: image size, stem, stages of (channels, repeats, stride), pool, embedding."""
 
-    __pydantic_config__ = {"extra": "forbid"}
+    __pydantic_config__ = _STRICT
     size: int | tuple[int, int] = 112
     stem: int = 64
     stem_stride: int = 2

@@ -99,7 +99,7 @@ def cell(title: str, links: Sequence[tuple[int, int, str]], colours: Mapping[str
     nodes = sorted({end for source, node, _ in links for end in (source, node)})
     gap = (WIDTH - 40) / max(len(nodes) - 1, 1)
     x = {node: 20 + index * gap for index, node in enumerate(nodes)}
-    middle = 40 + gap * (len(nodes) - 1) * 0.28
+    middle = max(12 + (x[node] - x[source]) * 0.5 for source, node, _ in links) / 2 + 22
     parts = []
     for index, (source, node, operation) in enumerate(links):
         bend = (1 if index % 2 else -1) * (12 + (x[node] - x[source]) * 0.5)
@@ -107,7 +107,7 @@ def cell(title: str, links: Sequence[tuple[int, int, str]], colours: Mapping[str
         curve = f"M{x[source]:.1f} {middle:.1f}Q{half:.1f} {middle + bend:.1f} {x[node]:.1f} {middle:.1f}"
         parts.append(f'<g class="c{place}"><title>{escape(operation)}</title><path class="line" d="{curve}"/></g>')
         y = middle + bend / 2 + (4 if bend < 0 else 12)
-        parts.append(f'<text x="{half:.1f}" y="{y:.1f}" text-anchor="middle">{escape(operation)}</text>')
+        parts.append(f'<text class="name" x="{half:.1f}" y="{y:.1f}" text-anchor="middle">{escape(operation)}</text>')
     for node in nodes:
         parts.append(f'<g class="c7"><circle cx="{x[node]:.1f}" cy="{middle:.1f}" r="11"/></g>')
         parts.append(f'<text class="node" x="{x[node]:.1f}" y="{middle + 4:.1f}" text-anchor="middle">{node}</text>')

@@ -53,7 +53,7 @@ class ChainSupernet(nn.Module):
 
 @dataclass(frozen=True)
 class ChainSpace:
-    """All chains of a frame whose layers are chosen among `operations`; the choices that do not fit a layer drop out."""
+    """All chains of a frame; a layer has those of `operations` that fit there."""
 
     frame: Frame
     operations: tuple[str, ...]
@@ -116,10 +116,10 @@ class ChainSpace:
 
 
 def chain_space(
-    classes: int, frame: Frame = Frame(), operations: Sequence[str] = OPERATIONS, seed: int = 0
+    classes: int, frame: Frame | None = None, operations: Sequence[str] = OPERATIONS, seed: int = 0
 ) -> ChainSpace:
     """The chain space of a recipe. Raises: UsageError for unknown or repeated operations, or a layer that none fits."""
-    made = ChainSpace(frame, tuple(operations), classes, seed)
+    made = ChainSpace(frame or Frame(), tuple(operations), classes, seed)
     if len(set(operations)) < len(operations) or not made.edges:
         raise UsageError("a chain space", f"operations {list(operations)}", "give each once")
     return made
