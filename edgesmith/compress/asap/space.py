@@ -64,6 +64,8 @@ def inherit(network: nn.Module, supernet: nn.Module, genotype: Genotype) -> nn.M
     Raises: UsageError when an operation that it needs was pruned, or the names do not agree.
     """
     kept, places = genotype.kept(), dict(mixed_ops(supernet))
+    if gone := [m.edge for m in places.values() if m.edge in kept and kept[m.edge] not in m.alive]:
+        raise _not_its_own(f"its operation on {gone[0]!r} is not alive")
     moved = {}
     for key, value in supernet.state_dict().items():
         path = next((path for path in places if key.startswith(path + ".")), None)
@@ -75,15 +77,18 @@ def inherit(network: nn.Module, supernet: nn.Module, genotype: Genotype) -> nn.M
                 moved[f"{path}.{key.removeprefix(chosen)}"] = value
     moved = {key: value for key, value in moved.items() if not key.startswith("architecture.")}
     try:
-        absent = set(network.load_state_dict(moved, strict=False).missing_keys) - _affine_keys(network, moved)
-        if unused := {*moved} - {*network.state_dict()}:
-            raise RuntimeError(f"no place for {sorted(unused)[:3]}")
-        if absent:
-            raise RuntimeError(f"nothing for {sorted(absent)[:3]}")
+        found = network.load_state_dict(moved, strict=False)
     except RuntimeError as error:
-        todo = "give the genotype that was read from this supernet"
-        raise UsageError("take over a supernet's weights", str(error)[:300], todo) from error
+        raise _not_its_own(str(error)[:300]) from error
+    if absent := set(found.missing_keys) - _affine_keys(network, moved):
+        raise _not_its_own(f"nothing for {sorted(absent)[:3]}")
+    if found.unexpected_keys:
+        raise _not_its_own(f"no place for {found.unexpected_keys[:3]}")
     return network
+
+
+def _not_its_own(found: str) -> UsageError:
+    return UsageError("take over a supernet's weights", found, "give the genotype that was read from this supernet")
 
 
 def _affine_keys(network: nn.Module, moved: Mapping[str, Any]) -> set[str]:
