@@ -123,7 +123,7 @@ def _layers(layers: Sequence[Mapping[str, Any]]) -> str:
             escape(str(layer["edge"])),
             escape(str(layer["operation"])),
             escape(str(layer.get("shape", "–"))),
-            wording.milliseconds(layer["cost_ms"]) if layer.get("cost_ms") is not None else "–",
+            wording.number(layer["cost_ms"], 3) if layer.get("cost_ms") is not None else "–",
         ]
         for layer in layers
     ]

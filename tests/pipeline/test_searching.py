@@ -103,7 +103,7 @@ def test_a_heavy_latency_term_finds_the_cheap_network(tmp_path: Path, monkeypatc
 
 
 def test_a_goal_that_cannot_be_met_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="the cheapest network of the space takes 0.5 ms: layer00 identity"):
+    with pytest.raises(UsageError, match=r"the cheapest network of the space takes 0\.5 ms: layer00 identity"):
         goal(tmp_path, 0.4)
 
 
