@@ -23,12 +23,12 @@ def command(
     """Search an architecture within a latency budget; `edgesmith run` with the same --out goes on from there."""
     from edgesmith.pipeline.recipe import read_recipe
     from edgesmith.pipeline.sources import Trust
-    from edgesmith.pipeline.steps import plan_steps, search_recipe
+    from edgesmith.pipeline.steps import SEARCHING, plan_steps, search_recipe
 
     parsed = read_recipe(recipe, set_)
     folder, trust = out or output.default_out(recipe), Trust(allow_import, trust_pickle)
     if dry_run:
-        rows = [row for row in plan_steps(parsed, folder, trust) if row["step"] in ("latency-table", "search")]
+        rows = [row for row in plan_steps(parsed, folder, trust) if row["step"] in SEARCHING]
         if json:
             output.print_json({"recipe": parsed, "steps": rows})
         else:

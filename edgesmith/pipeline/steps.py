@@ -12,7 +12,7 @@ from typing import Any
 
 import edgesmith
 from edgesmith import records
-from edgesmith.artifact import sha256
+from edgesmith.artifact import open_artifact, sha256
 from edgesmith.compress.fit import MACHINE
 from edgesmith.data.split import Data, digest
 from edgesmith.devices.facts import this_machine
@@ -45,6 +45,7 @@ from edgesmith.records import to_json
 from edgesmith.results import BenchRecord
 from edgesmith.targets import target
 
+SEARCHING = ("latency-table", "search")  # the steps of a search
 _VERSIONS = ("torch", "torchao", "onnx", "onnxruntime", "openvino", "coremltools", "numpy")
 _RUNTIMES = ("torch", "onnxruntime", "openvino", "coremltools", "tensorrt", "tensorrt-rtx")
 # The package's files whose code a step runs.
@@ -295,12 +296,13 @@ def plan_steps(recipe: Recipe, out: Path, trust: Trust) -> list[dict[str, str]]:
 
 
 def train_recipe(recipe: Recipe, out: Path, trust: Trust, say: Say) -> list[dict[str, str]]:
-    """The training stages alone; a row a stage."""
+    """The training stages, and the search whose network they train; a row a stage."""
     if not recipe.train:
         raise UsageError(f"train {recipe.name}", "the recipe has no train stages", "add some under `train:`")
     run = Run(recipe, out, trust, say)
-    done = execute([step for step in run.steps if step.name.startswith("train-")], out, say)
-    return [training.stage_row(name.removeprefix("train-"), item.artifact) for name, item in done.items()]
+    execute([step for step in run.steps if step.name in SEARCHING or step.name.startswith("train-")], out, say)
+    stages = [stage.name for stage in recipe.train]
+    return [training.stage_row(name, open_artifact(run.folder(f"train-{name}"))) for name in stages]
 
 
 def search_recipe(recipe: Recipe, out: Path, trust: Trust, say: Say) -> dict[str, Any]:
@@ -308,7 +310,7 @@ def search_recipe(recipe: Recipe, out: Path, trust: Trust, say: Say) -> dict[str
     if recipe.search is None:
         raise UsageError(f"search {recipe.name}", "the recipe has no search section", "add one under `search:`")
     run = Run(recipe, out, trust, say)
-    execute([step for step in run.steps if step.name in ("latency-table", "search")], out, say)
+    execute([step for step in run.steps if step.name in SEARCHING], out, say)
     return searching.found_row(run.folder("search"))
 
 
