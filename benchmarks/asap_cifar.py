@@ -5,10 +5,10 @@
 Reduced: a chain of six layers at 32x32, 3,000 training pictures of CIFAR-10. A seed: one search (weights on one half,
 choices on the other, the latency term at the middle of the space); then random networks whose latency by the same
 measured table is closest to that of the network found, each trained on the first half and judged on the second, until
-they have cost as many seconds of processor time as the search. The network found, the best random one and the first
-random one (best of 1) are then trained anew, alike, on all pictures, and judged once on 5,000 test pictures. Their
-latency is measured side by side. Intervals are 95 % by Student's t over paired seeds: five of them find differences of
-a point or more, not less. Each seed's result lies in --work, and a run that was cut goes on from there.
+they have cost as many seconds as the search (one thread, a quiet machine). The network found, the best random one and
+the first random one (best of 1) are then trained anew, alike, on all pictures, and judged once on 5,000 test pictures.
+Their latency is measured side by side. Intervals are 95 % by Student's t over paired seeds: five of them find
+differences of a point or more, not less. Each seed's result lies in --work, and a run that was cut goes on from there.
 """
 
 from __future__ import annotations
@@ -99,9 +99,8 @@ def seed_row(
     file = bench.folder / f"seed-{seed}.json"
     if not file.exists():
         search, trial, final = (replace(config, seed=seed) for config in configs)
-        start = time.process_time()
-        found = searched(replace(space, seed=seed), table, data[0], search, bench.folder)
-        cost = time.process_time() - start
+        space = replace(space, seed=seed)
+        found, cost = searched(space, table, data[0], search, bench.folder)
         trials = random_search(space, table, found, data[0], trial, cost, seed)
         members = {"asap": found, "random": max(trials, key=lambda one: one[1])[0], "one": trials[0][0]}
         last = {name: accuracy(trained(space.network(m), data[0], final), data[1]) for name, m in members.items()}
@@ -111,12 +110,14 @@ def seed_row(
         records.save(file, row)
     row = records.read(file)
     told = ", ".join(f"{NAMES[n]} {100 * a:.2f} % at {row['p50_ms'][n]:.4f} ms" for n, a in row["accuracy"].items())
-    print(f"seed {seed}: {told}; {row['trials']} trials in {row['search_s']:.0f} s of processor time")
+    print(f"seed {seed}: {told}; {row['trials']} trials in {row['search_s']:.0f} s")
     return row
 
 
-def searched(space: ChainSpace, table: LatencyTable, train: Split, config: FitConfig, work: Path) -> Genotype:
-    """The network that the annealed search finds at the latency in the middle of the space."""
+def searched(
+    space: ChainSpace, table: LatencyTable, train: Split, config: FitConfig, work: Path
+) -> tuple[Genotype, float]:
+    """The network that the annealed search finds at the latency in the middle of the space, and the seconds it took."""
     middle = float(np.median([table.predict(space.random(seed)) for seed in range(500)]))
     task = asap(
         Parts(space.supernet(), None, CLASSES),
@@ -130,8 +131,8 @@ def searched(space: ChainSpace, table: LatencyTable, train: Split, config: FitCo
         alpha_lr=0.01,
     )
     place = work / f"search-{config.seed}"
-    fit(task, train, PREPROCESSING, config, place, lambda epoch: print(f"  {epoch.epoch}: loss {epoch.loss:.3f}"))
-    return task.genotype()
+    done = fit(task, train, PREPROCESSING, config, place, lambda epoch: print(f"  {epoch.epoch}: {epoch.loss:.3f}"))
+    return task.genotype(), sum(epoch.seconds for epoch in done.history)  # also those before an interruption
 
 
 def random_search(
@@ -143,7 +144,7 @@ def random_search(
     seconds: float,
     seed: int,
 ) -> list[tuple[Genotype, float]]:
-    """Random networks of the found one's predicted latency with their accuracy, for so much processor time."""
+    """Random networks of the found one's predicted latency with their accuracy, for so many seconds."""
     half = len(train) // 2
     rows = np.random.default_rng(seed).permutation(len(train))
     first, second = train.take(rows[:half]), train.take(rows[half:])
@@ -153,10 +154,10 @@ def random_search(
     }
     others = sorted(members.values(), key=lambda one: abs(table.predict(one) - wanted))[:NEAREST]
     for index in np.random.default_rng(seed).permutation(len(others)):
-        start = time.process_time()
+        start = time.monotonic()
         score = accuracy(trained(space.network(others[index]), first, config), second)
         trials.append((others[index], score))
-        spent += time.process_time() - start
+        spent += time.monotonic() - start
         if spent * (1 + 0.5 / len(trials)) > seconds:  # another one would be past it by more than half of itself
             return trials
     return trials

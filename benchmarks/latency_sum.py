@@ -90,7 +90,7 @@ def one_at_a_time(space: Any) -> list[Genotype]:
 
 
 def shares(space: Any, members: list[Genotype]) -> np.ndarray:
-    """One column for every network, and one a (shape, operation) but the first of a shape. Shape: (networks, columns)."""
+    """Ones, and how often each (shape, operation) but a shape's first stands. Shape: (networks, columns)."""
     keys = list(dict.fromkeys((space.shape(e.name), op) for e in space.edges for op in e.operations[1:]))
     table = np.zeros((len(members), 1 + len(keys)))
     table[:, 0] = 1
