@@ -7,7 +7,7 @@ METHODS = Plugins(
     {
         "asap": "edgesmith.compress.asap.methods:asap",
         "darts": "edgesmith.compress.asap.methods:darts",
-        "asap_retrain": "edgesmith.compress.asap.retrain:retrain",
+        "asap_retrain": "edgesmith.compress.retrain:retrain",
         "plain": "edgesmith.compress.task:plain",
         "distil": "edgesmith.compress.distil:distil",
         "kd": "edgesmith.compress.head_sharing:kd",

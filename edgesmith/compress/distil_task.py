@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from edgesmith.compress.class_centres import NOTE, class_centres
 from edgesmith.compress.contrastive import Contrast
+from edgesmith.compress.ranks import ranks
 from edgesmith.compress.shared_head import (
     EnsembleNet,
     HeadEnsemble,
@@ -35,7 +36,9 @@ from edgesmith.compress.task import (
     at_least_fp32,
     check_labels,
     cross_entropy,
+    empty_classes,
     labels_of,
+    without_samples,
 )
 from edgesmith.compress.teacher_cache import Answer, TeacherCache, open_cache
 from edgesmith.compress.terms import distance, kl
@@ -114,6 +117,7 @@ class Distil(nn.Module):
         self.weights, self.classes, self.kept_head, self.ensemble = weights, classes, kept_head, ensemble
         self.centres, self.caching = centres, cache
         self.cache: TeacherCache | None = None
+        self.missing: tuple[str, ...] = ()
         # Saved, so that a resumed training does not align a projector that has already learned.
         self.register_buffer("to_align", torch.tensor(align and projector is not None))
         self.teacher.requires_grad_(False).eval()
@@ -122,11 +126,13 @@ class Distil(nn.Module):
     @property
     def notes(self) -> tuple[str, ...]:
         """What the record of this training must say."""
-        return (NOTE,) if self.centres else ()
+        return ((NOTE,) if self.centres else ()) + self.missing
 
     def prepare(self, source: Source) -> None:
         """Make what stems from the training samples: class centres, the teacher's cache, the memory bank."""
         check_labels(source.labels, self.classes)
+        if empty := empty_classes(source.labels, self.classes):
+            self.missing = (without_samples(empty, self.classes),)
         if self.centres:
             classes = self.classes or (int(source.labels.max()) + 1 if source.labels is not None else 0)
             weight = class_centres(self.teacher, source.in_order(), classes)
@@ -227,8 +233,9 @@ class Distil(nn.Module):
         if self.projector is None or z_s is None or z_t is None:
             return z_s
         if self.to_align:
-            with torch.no_grad():
-                self.projector.weight.copy_(procrustes(at_least_fp32(z_s), at_least_fp32(z_t)))
+            with torch.no_grad():  # by the batch of all processes, so that all start from one projector
+                everyones = [torch.cat(ranks().gather(at_least_fp32(z.detach()))) for z in (z_s, z_t)]
+                self.projector.weight.copy_(procrustes(*everyones))
                 self.to_align.fill_(False)  # type: ignore[operator]
         return self.projector(z_s)
 

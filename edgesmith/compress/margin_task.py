@@ -17,19 +17,49 @@ from torch import Tensor, nn
 from edgesmith.compress.margins import MarginLogits, MarginName, make_margin
 from edgesmith.compress.partial_fc import PartialFC
 from edgesmith.compress.sharded_softmax import batch_sizes
-from edgesmith.compress.task import Batch, Parts, Phase, StepOutput, check_classes, cross_entropy, labels_of
+from edgesmith.compress.task import (
+    Batch,
+    Parts,
+    Phase,
+    Source,
+    StepOutput,
+    check_classes,
+    check_labels,
+    cross_entropy,
+    empty_classes,
+    labels_of,
+    without_samples,
+)
 from edgesmith.errors import UsageError
 
 HeadMode = Literal["own", "shared_frozen"]
 
 
 class MarginTask(nn.Module):
-    """Cross-entropy of the margin softmax on the student's embedding; a linear head of the student takes no part."""
+    """Cross-entropy of the margin softmax on the student's embedding; a linear head of the student takes no part.
+
+    Among several processes each holds the centres of its own classes.
+    """
+
+    per_rank = ("centres",)
 
     def __init__(self, student: nn.Module, centres: PartialFC, deploy_head: bool = False) -> None:
         super().__init__()
+        self.notes: tuple[str, ...] = ()
         self.student, self.centres, self.deploy_head = student, centres, deploy_head
         self.phases = (Phase("margin", "train", self._learning),)
+
+    def prepare(self, source: Source) -> None:
+        """Look at the labels. Raises: UsageError for one outside the classes, or when a class has no sample.
+
+        Centres that do not move may be of classes that are not there: a note then says so.
+        """
+        check_labels(source.labels, self.centres.classes)
+        if empty := empty_classes(source.labels, self.centres.classes):
+            if isinstance(self.centres.centres, nn.Parameter):
+                todo = "number the classes without gaps, and build the student with their number"
+                raise UsageError("learn a centre for every class", without_samples(empty, self.centres.classes), todo)
+            self.notes = (without_samples(empty, self.centres.classes),)
 
     def step(self, batch: Batch, phase: Phase) -> StepOutput:
         labels = labels_of(batch)

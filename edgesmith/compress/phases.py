@@ -10,30 +10,35 @@ import torch
 
 from edgesmith.compress.batches import Batches
 from edgesmith.compress.optimizer import OptimizerChoice, make_optimizer, moved_state
+from edgesmith.compress.ranks import Ranks
 from edgesmith.compress.task import Phase, PhaseData, Task
 from edgesmith.errors import UsageError
 
 HALVES: tuple[PhaseData, PhaseData] = ("first_half", "second_half")
 
 
-def feeds(whole: Batches, phases: Sequence[Phase]) -> dict[str, Batches]:
-    """The batches of each kind of data that the phases ask for.
+def feeds(whole: Batches, phases: Sequence[Phase], among: Ranks) -> dict[str, Batches]:
+    """The batches of each kind of data that the phases ask for, or this rank's share of them.
 
     The halves are equally long, so that their phases take equally many steps: of an odd number of samples one is in
-    neither. Raises: UsageError for other data, or a half too small for a batch.
+    neither. Raises: UsageError for other data, for too few samples, or a batch that the ranks cannot share.
     """
+    if whole.size % among.world or whole.size < 2 * among.world:
+        todo = f"batch is that of all processes: give a multiple of {among.world}, two samples for each at least"
+        raise UsageError(f"train in {among.world} processes", f"batch {whole.size}", todo)
     wanted = {phase.data for phase in phases}
     if strange := wanted - set(get_args(PhaseData)):
         raise UsageError("train a task", f"it asks for data {sorted(strange)}", f"there are {get_args(PhaseData)}")
-    found = {"train": whole} if "train" in wanted else {}
+    found: dict[str, Batches] = {"train": whole} if "train" in wanted else {}
     if wanted & set(HALVES):
         size = len(whole) // 2
-        if size < 2:
-            raise UsageError("train on halves of the data", f"{len(whole)} samples", "give more data")
         rows = torch.randperm(len(whole), generator=torch.Generator().manual_seed(whole.seed))
         for name, part in zip(HALVES, (rows[:size], rows[size : 2 * size])):
             found |= {name: replace(whole, rows=part)} if name in wanted else {}
-    return found
+    for kind, feed in found.items():
+        if len(feed) < (2 * among.world if among.world > 1 or kind in HALVES else 1):
+            raise UsageError(f"train on {kind} of the data", f"{len(feed)} samples", "give more data")
+    return {kind: replace(feed, rank=among.rank, world=among.world) for kind, feed in found.items()}
 
 
 def active(task: Task, epoch: int) -> tuple[int, ...]:

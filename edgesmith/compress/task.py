@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from edgesmith.compress.ema import Average
 from edgesmith.compress.optimizer import OptimizerChoice
 from edgesmith.compress.shared_head import HeadMode, Start, align_projector, borrow_head, finished
 from edgesmith.errors import UsageError
@@ -65,7 +66,8 @@ class Task(Protocol):
     Epochs are counted from 0 here. epoch_end may delete modules or make new ones; the loop then asks the phases for
     their parameters again, keeps the optimizer state of those that stayed and drops the rest. load_state_dict must
     first bring the task to the structure that the state was saved with: the loop asks the phases after it, too.
-    What else a task may have: Prepared, Scheduled, Finishing.
+    What else a task may have: Prepared, Scheduled, Finishing, Averaged; `notes` for the record of the training; and
+    `per_rank`, the names of submodules that every process has for itself (engine.py).
     """
 
     @property
@@ -138,17 +140,26 @@ class Finishing(Protocol):
     finished: bool
 
 
+class Averaged(Protocol):
+    """A task that looks at the moving average of its own weights (FitConfig.ema): `with average.applied(): ...`."""
+
+    def use_average(self, average: Average) -> None: ...
+
+
 class Plain(nn.Module):
     """Cross-entropy on the labels; `classes`, where known, is held against them."""
 
     def __init__(self, student: nn.Module, label_smoothing: float = 0.0, classes: int = 0) -> None:
         super().__init__()
         self.student, self.label_smoothing, self.classes = student, label_smoothing, classes
+        self.notes: tuple[str, ...] = ()
         self.phases = (Phase("train", "train", self.student.parameters),)
 
     def prepare(self, source: Source) -> None:
         """Check the labels, and align a borrowed head's projector. Raises: UsageError."""
         check_labels(source.labels, self.classes)
+        if empty := empty_classes(source.labels, self.classes):
+            self.notes = (without_samples(empty, self.classes),)
         align_projector(self.student, source.spread)
 
     def step(self, batch: Batch, phase: Phase) -> StepOutput:
@@ -211,6 +222,19 @@ def check_labels(labels: Tensor | None, classes: int) -> None:
         found = f"the training labels go from {low} to {high}"
         todo = f"build the nets with classes={high + 1}, or fix the labels"
         raise UsageError(f"train {classes} classes", found, todo)
+
+
+def empty_classes(labels: Tensor | None, classes: int) -> list[int]:
+    """The class numbers that no label has; none where labels or classes are not known."""
+    if labels is None or not classes:
+        return []
+    return (labels.bincount(minlength=classes)[:classes] == 0).nonzero().flatten().tolist()
+
+
+def without_samples(empty: Sequence[int], classes: int) -> str:
+    """In words: which classes have no training sample."""
+    named = ", ".join(str(number) for number in empty[:10]) + (", ..." if len(empty) > 10 else "")
+    return f"{len(empty)} of {classes} classes have no training sample: {named}"
 
 
 def check_classes(role: str, net: nn.Module, classes: int) -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from edgesmith import artifact
+from edgesmith.compress.ranks import ranks
 from edgesmith.compress.task import Batch, Source
 from edgesmith.data.split import digest
 from edgesmith.errors import DamagedArtifact, MissingResource, UsageError
@@ -54,12 +55,13 @@ def open_cache(teacher: nn.Module, ask: Callable[[Batch], Answer], source: Sourc
     weights = digest({name: value.cpu().numpy() for name, value in teacher.state_dict().items()})
     key = artifact.content_key(repr(teacher), weights, source.digest, source.augment)
     folder = source.folder / FOLDER / key[:16]
-    cache = _existing(folder, key, source.count)
-    if cache is None:
-        with artifact.building(folder) as temporary:
-            _write(temporary, ask, source)
-            artifact.seal(temporary, KIND, key, {"samples": source.count, "augment": source.augment})
-        cache = _open(folder, source.count)
+    with ranks().first():  # the others find it there
+        cache = _existing(folder, key, source.count)
+        if cache is None:
+            with artifact.building(folder) as temporary:
+                _write(temporary, ask, source)
+                artifact.seal(temporary, KIND, key, {"samples": source.count, "augment": source.augment})
+            cache = _open(folder, source.count)
     return cache
 
 

@@ -12,6 +12,7 @@ from edgesmith.compress.checkpoint import NAME
 from edgesmith.compress.fit import FitConfig, fit
 from edgesmith.compress.optimizer import OptimizerChoice
 from edgesmith.compress.phases import active, feeds
+from edgesmith.compress.ranks import Ranks
 from edgesmith.compress.task import Phase, StepOutput
 from edgesmith.data.split import Split
 from edgesmith.errors import DamagedArtifact, UsageError
@@ -96,7 +97,9 @@ def test_halves_are_disjoint_fixed_and_stepped_in_turn(tmp_path) -> None:
 
 def test_another_seed_cuts_other_halves() -> None:
     phases, split = Search().phases, numbers(40)
-    cut = [feeds(batches_of(split, None, 4, seed, "none", False), phases)["first_half"].rows for seed in (0, 0, 1)]
+    cut = [
+        feeds(batches_of(split, None, 4, seed, "none", False), phases, Ranks())["first_half"].rows for seed in (0, 0, 1)
+    ]
     assert torch.equal(cut[0], cut[1]) and set(cut[0].tolist()) != set(cut[2].tolist())
 
 
@@ -116,7 +119,7 @@ def test_wrong_names_of_active_phases_are_refused(names) -> None:
 
 
 def test_too_few_samples_to_halve_are_refused(tmp_path) -> None:
-    with pytest.raises(UsageError, match="halves"):
+    with pytest.raises(UsageError, match=r"first_half.*1 samples"):
         fit(Search(), numbers(3), None, CONFIG, tmp_path)
 
 

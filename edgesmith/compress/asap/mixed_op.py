@@ -60,8 +60,14 @@ class MixedOp(nn.Module):
         return {"alive": list(self.ops), "rate": self.rate}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Comes before the operations' own state is read: a pruned supernet is restored from an unpruned one."""
-        self.prune(state["alive"])
+        """Delete what the state does not have; comes before the operations' own state is read.
+
+        Raises: ValueError when the state has more operations than there are.
+        """
+        try:
+            self.prune(state["alive"])
+        except UsageError as error:
+            raise ValueError(str(error)) from error
         self.rate = float(state["rate"])
 
 

@@ -54,7 +54,7 @@ def test_its_state_brings_back_who_is_alive() -> None:
 def test_a_state_with_more_alive_does_not_fit() -> None:
     edge = mixed()
     edge.prune(["a"])
-    with pytest.raises(UsageError, match="alive are"):
+    with pytest.raises(ValueError, match="alive are"):
         edge.load_state_dict(mixed().state_dict())
 
 

@@ -101,20 +101,20 @@ def test_deleted_operations_leave_the_optimizers(tmp_path) -> None:
     assert len(state["optimizers"][0]["state"]) <= kept < sum(1 for _ in task().phases[0].parameters())
 
 
-@pytest.mark.parametrize("stop", [1, 2, 3])
+@pytest.mark.parametrize("stop", [1, 2])
 def test_an_interrupted_search_ends_as_if_it_had_not_been(tmp_path, stop) -> None:
     rules = Rules(Annealing(1.5, 0.6), skip_dropout=0.3)
     whole = task(rules)
-    run(whole, tmp_path / "whole")
+    run(whole, tmp_path / "whole", 3)
 
     def interrupt(epoch) -> None:
         if epoch.epoch == stop:
             raise Stopped
 
     with pytest.raises(Stopped):
-        run(task(rules), tmp_path / "part", report=interrupt)
+        run(task(rules), tmp_path / "part", 3, interrupt)
     resumed = task(rules)
-    result = run(resumed, tmp_path / "part")
+    result = run(resumed, tmp_path / "part", 3)
     assert result.resumed_from == stop and resumed.history == whole.history
     one, other = whole.supernet.state_dict(), resumed.supernet.state_dict()
     assert set(one) == set(other) and resumed.genotype() == whole.genotype()
@@ -124,7 +124,7 @@ def test_an_interrupted_search_ends_as_if_it_had_not_been(tmp_path, stop) -> Non
 def test_a_checkpoint_of_another_space_is_refused(tmp_path) -> None:
     run(task(), tmp_path, 2)
     other = task(space=CellSpace(3, 2, 3, ("sep3", "avg3", "skip")))
-    with pytest.raises((DamagedArtifact, UsageError)):
+    with pytest.raises(DamagedArtifact, match="does not fit this task"):
         run(other, tmp_path, 2)
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from edgesmith.compress import METHODS
-from edgesmith.compress.asap.retrain import retrain
+from edgesmith.compress.retrain import retrain
 from edgesmith.compress.task import Batch, Parts
 from edgesmith.errors import UsageError
 from edgesmith.models.asap_net import build
