@@ -7,6 +7,7 @@ MODELS = Plugins(
     {
         "mobilefacenet": "edgesmith.models.mobilefacenet:build",
         "asap_net": "edgesmith.models.asap_net:build",
+        "chain_net": "edgesmith.models.chain_net:build",
         "cifar-resnet": "edgesmith.models.cifar_resnet:build",
         "iresnet": "edgesmith.models.iresnet:build",
         "mobilefacenet-wide": "edgesmith.models.mobilefacenet_wide:build",

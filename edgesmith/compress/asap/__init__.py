@@ -2,4 +2,10 @@
 
 from edgesmith.plugins import Plugins
 
-SPACES = Plugins("space", {"cells": "edgesmith.compress.asap.cells:cells"})
+SPACES = Plugins(
+    "space",
+    {
+        "cells": "edgesmith.compress.asap.cells:cells",
+        "chain": "edgesmith.compress.asap.chain:chain_space",
+    },
+)
