@@ -5,6 +5,7 @@ from edgesmith.plugins import Plugins
 MODELS = Plugins(
     "model",
     {
+        "album": "edgesmith.models.album:build",
         "mobilefacenet": "edgesmith.models.mobilefacenet:build",
         "cifar-resnet": "edgesmith.models.cifar_resnet:build",
         "iresnet": "edgesmith.models.iresnet:build",
