@@ -26,6 +26,7 @@ Pooling = Literal["transformer", "embeddings", "scores"]
 PAPER: Mapping[str, Any] = {"dim": 2048, "layers": 6, "heads": 8, "ffn": 2048, "photos": 32, "positions": True}
 EDGE: Mapping[str, Any] = {"dim": 256, "layers": 1, "heads": 4, "ffn": 512, "photos": 16}
 NO_SCORE = 1e-9
+Answer = tuple[Tensor, Tensor | None, Tensor]
 
 
 class FrameEncoder(nn.Module):
@@ -33,6 +34,9 @@ class FrameEncoder(nn.Module):
 
     Shape: photos uint8 RGB (N, S, H, W, 3), mask (N, S), 0 where there is no photo -> (N, S, d), bool (N, S).
     """
+
+    scale: Tensor
+    shift: Tensor
 
     def __init__(self, encoder: nn.Module, bottleneck: nn.Module, preprocessing: Preprocessing) -> None:
         super().__init__()
@@ -79,20 +83,21 @@ class AlbumNet(nn.Module):
         super().__init__()
         self.frames, self.pooling, self.head, self.photos = frames, pooling, head, photos
 
-    def pool(self, photos: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """The album's embedding (N, d) and the importance of its photos (N, S)."""
+    def answer(self, photos: Tensor, mask: Tensor) -> Answer:
+        """The album's embedding (N, d), logits (None without a head), importance of the photos (N, S)."""
         embeddings, kept = self.frames(photos, mask)
         if self.pooling.positions is not None and kept.shape[1] != self.photos:
             found, todo = f"{kept.shape[1]} photos", "sample or pad to that number, or leave positions out"
             raise UsageError(f"an album of {self.photos} photos with positions", found, todo)
-        return self.pooling(embeddings, kept)
+        z, importance = self.pooling(embeddings, kept)
+        return z, None if self.head is None else self.head(z), importance
 
     def embed(self, photos: Tensor, mask: Tensor) -> Tensor:
-        return self.pool(photos, mask)[0]
+        return self.answer(photos, mask)[0]
 
     def forward(self, photos: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        z, importance = self.pool(photos, mask)
-        return (z if self.head is None else self.head(z)), importance
+        z, logits, importance = self.answer(photos, mask)
+        return (z if logits is None else logits), importance
 
 
 class AverageNet(nn.Module):
@@ -106,18 +111,9 @@ class AverageNet(nn.Module):
         super().__init__()
         self.frames, self.head, self.photos, self.scores = frames, head, photos, scores
 
-    def pool(self, photos: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """The mean embedding (N, d) and the importance of the photos (N, S)."""
+    def answer(self, photos: Tensor, mask: Tensor) -> Answer:
+        """The mean embedding (N, d), logits, importance of the photos (N, S)."""
         embeddings, kept = self.frames(photos, mask)
-        return (embeddings * shares(kept)[:, :, None]).sum(1), self._judge(embeddings, kept)[1]
-
-    def embed(self, photos: Tensor, mask: Tensor) -> Tensor:
-        return self.pool(photos, mask)[0]
-
-    def forward(self, photos: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        return self._judge(*self.frames(photos, mask))
-
-    def _judge(self, embeddings: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
         share = shares(kept)[:, :, None]
         logits = self.head(embeddings)
         own = logits.softmax(2)
@@ -127,7 +123,15 @@ class AverageNet(nn.Module):
         else:
             whole = (logits * share).sum(1)
             album = whole.softmax(1)
-        return whole, (own * album[:, None, :]).sum(2) * kept.to(own.dtype)
+        importance = (own * album[:, None, :]).sum(2) * kept.to(own.dtype)
+        return (embeddings * share).sum(1), whole, importance
+
+    def embed(self, photos: Tensor, mask: Tensor) -> Tensor:
+        return self.answer(photos, mask)[0]
+
+    def forward(self, photos: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        _, logits, importance = self.answer(photos, mask)
+        return logits, importance  # type: ignore[return-value]
 
 
 def build(
@@ -189,7 +193,9 @@ def _frames(
     try:
         encoder, card = MODELS.get(name)(**{"classes": 0, "size": size, "seed": seed, **options})
     except TypeError as error:
-        raise UsageError(f"an album net on {name!r}", str(error), "give encoder_options that this model takes") from error
+        raise UsageError(
+            f"an album net on {name!r}", str(error), "give encoder_options that this model takes"
+        ) from error
     if not callable(getattr(encoder, "embed", None)) or card.preprocessing is None or card.preprocessing.color != "rgb":
         raise UsageError(f"an album net on {name!r}", "it gives no embedding of an RGB picture", "choose another model")
     with torch.no_grad():

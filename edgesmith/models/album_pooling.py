@@ -83,9 +83,7 @@ class TransformerPooling(nn.Module):
     Shape: embeddings (N, S, d), kept bool (N, S) -> album (N, d), importance (N, S).
     """
 
-    def __init__(
-        self, dim: int, layers: int, heads: int, ffn: int, norm: Norm, positions: int, dropout: float
-    ) -> None:
+    def __init__(self, dim: int, layers: int, heads: int, ffn: int, norm: Norm, positions: int, dropout: float) -> None:
         super().__init__()
         if min(dim, layers, heads, ffn) < 1 or dim % heads or not 0 <= dropout < 1:
             found = f"dim {dim}, layers {layers}, heads {heads}, ffn {ffn}, dropout {dropout}"
