@@ -16,6 +16,7 @@ METHODS = Plugins(
         "asl": "edgesmith.compress.asl:asl",
         "csl": "edgesmith.compress.csl:csl",
         "sdl": "edgesmith.compress.sdl_task:sdl",
+        "peta": "edgesmith.compress.peta:peta",
         "kd_multilabel": "edgesmith.compress.multilabel_distil:kd_multilabel",
     },
 )

@@ -13,6 +13,8 @@ DATASETS = Plugins(
         "scenes": "edgesmith.data.scenes:load",
         "multilabel": "edgesmith.data.multilabel:load",
         "multilabel-shards": "edgesmith.data.multilabel_shards:load",
+        "albums": "edgesmith.data.albums:load",
+        "theme-albums": "edgesmith.data.theme_albums:load",
         "arrays": "edgesmith.data.arrays:load",
     },
 )

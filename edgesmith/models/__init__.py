@@ -5,6 +5,7 @@ from edgesmith.plugins import Plugins
 MODELS = Plugins(
     "model",
     {
+        "album": "edgesmith.models.album:build",
         "mobilefacenet": "edgesmith.models.mobilefacenet:build",
         "asap_net": "edgesmith.models.asap_net:build",
         "chain_net": "edgesmith.models.chain_net:build",

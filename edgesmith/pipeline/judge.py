@@ -152,8 +152,7 @@ def judge(evidence: Evidence, limits: Mapping[str, Any], targets: Targets) -> Ju
     accuracies: tuple[Accuracy, ...] = ()
     agreements: tuple[Agreement, ...] = ()
     if REFERENCE in ran:
-        first = {name: next(iter(arrays.values())) for name, arrays in ran.items()}
-        accuracies = accuracy.judge(protocol, evidence.evaluation.arrays, first, REFERENCE)
+        accuracies = accuracy.judge_all(protocol, evidence.evaluation.arrays, ran, REFERENCE)
         others = [name for name in ran if name != REFERENCE]
         agreements = tuple(a for name in others for a in agreement.compare(name, ran[REFERENCE], ran[name]))
     failures, absences = _reasons(evidence)

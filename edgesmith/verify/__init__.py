@@ -9,5 +9,7 @@ PROTOCOLS = Plugins(
         "top1": "edgesmith.verify.top1:TOP1",
         "verification": "edgesmith.verify.verification:VERIFICATION",
         "multilabel": "edgesmith.verify.multilabel:MULTILABEL",
+        "albums": "edgesmith.verify.albums:ALBUMS",
+        "albums-multilabel": "edgesmith.verify.albums:ALBUMS_MULTILABEL",
     },
 )
