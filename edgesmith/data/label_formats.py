@@ -47,7 +47,8 @@ def labels_json(root: Path, part: str) -> Facts:
 def mentioned(where: str, entry: Any, classes: tuple[str, ...]) -> tuple[list[tuple[str, int]], int]:
     """(class, value) pairs of one image, and the value of all other classes. Raises: DamagedArtifact."""
     parts = {"positive": entry} if isinstance(entry, list) else entry
-    if not isinstance(parts, dict) or not set(parts) <= {"positive", "negative"}:
+    fits = isinstance(parts, dict) and set(parts) <= {"positive", "negative"}
+    if not fits or not all(isinstance(items, list) for items in parts.values()):
         raise DamagedArtifact(f"read labels {where}", f"{str(entry)[:60]!r}", MAP_FORM)
     pairs = []
     for kind, value in (("positive", 1), ("negative", 0)):

@@ -52,25 +52,28 @@ def read_photos(
     """
     reading, note = _Reading(), None if cache is None else cache.with_suffix(".rows.json")
     whole = content_key("photo rows", key, list(names), size)
-    if cache is not None and note is not None and not note.is_file():
+    noted = _noted(note, whole) if note is not None else None
+    if cache is not None and noted is None:
         cache.with_suffix(".key").unlink(missing_ok=True)  # pixels without their rows say nothing
     images = store(len(names), size, lambda: _filled(names, content, size, strict, reading), whole, cache, memory_gb)
-    if note is not None:
-        if reading.rows:
-            records.write_bytes(note, json.dumps([reading.rows, reading.skipped]).encode())
-        else:
-            reading = _noted(note)
+    if note is not None and (reading.rows or reading.skipped):
+        records.write_bytes(note, json.dumps([whole, reading.rows, reading.skipped]).encode())
+    elif noted is not None:
+        reading = noted
     if not reading.rows:
         raise MissingResource("read the pictures", f"none of {len(names)} can be read", "check the folder of pictures")
     return PhotoRows(images[: len(reading.rows)], np.array(reading.rows), tuple(sorted(reading.skipped)))
 
 
-def _noted(note: Path) -> _Reading:
+def _noted(note: Path, key: str) -> _Reading | None:
+    """What a finished pass wrote about the same pictures; None without such a note."""
     try:
-        rows, skipped = json.loads(note.read_bytes())
-        return _Reading(list(rows), list(skipped))
+        found, rows, skipped = json.loads(note.read_bytes())
+    except FileNotFoundError:
+        return None
     except (ValueError, TypeError) as error:
         raise DamagedArtifact(f"read {note}", str(error), "delete it, it is made again") from error
+    return _Reading(list(rows), list(skipped)) if found == key else None
 
 
 def _filled(

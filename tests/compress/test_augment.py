@@ -1,9 +1,13 @@
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from edgesmith.compress.augment import AUGMENTS, augmented, cutout, mirrors, randaugment
+from edgesmith.compress.fit import fit
+from edgesmith.compress.task import plain
+from tests.compress.training import CONFIG, PREPROCESSING, images, parts
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (9, 16, 12, 3)).astype(np.uint8)
 
@@ -82,3 +86,25 @@ def test_the_generator_alone_decides() -> None:
         torch.manual_seed(1)
         assert torch.equal(state, torch.random.get_rng_state())  # the caller's own numbers are untouched
         assert name in ("none", "flip") or not torch.equal(first, augmented(images, name, chosen, generator(6)))
+
+
+class Killed(Exception):
+    """What stops the first training."""
+
+
+def test_a_training_that_was_interrupted_ends_the_same(tmp_path) -> None:
+    def weights(folder, stop: int = 0) -> dict[str, torch.Tensor]:
+        def report(epoch) -> None:
+            if epoch.epoch == stop:
+                raise Killed
+
+        task = plain(parts())
+        changed = replace(CONFIG, augment="flip+shift+randaugment+cutout")
+        fit(task, images(), PREPROCESSING, changed, folder, report)
+        return task.deployable().state_dict()
+
+    expected = weights(tmp_path / "whole")
+    with pytest.raises(Killed):
+        weights(tmp_path / "broken", stop=1)
+    found = weights(tmp_path / "broken")
+    assert all(torch.equal(found[name], value) for name, value in expected.items())

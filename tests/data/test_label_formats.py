@@ -25,7 +25,8 @@ def test_labels_json_with_names_numbers_and_negatives(tmp_path) -> None:
     "text",
     ["{", "[]", '{"classes": [], "labels": {}}', '{"classes": ["a"], "labels": {"x": [1]}}',
      '{"classes": ["a"], "labels": {"x": [-1]}}', '{"classes": ["a"], "labels": {"x": ["b"]}}',
-     '{"classes": ["a"], "labels": {"x": 1}}', '{"classes": ["a"], "labels": {"x": {"maybe": []}}}', "[" * 100_000],
+     '{"classes": ["a"], "labels": {"x": 1}}', '{"classes": ["a"], "labels": {"x": {"maybe": []}}}',
+     '{"classes": ["a"], "labels": {"x": {"positive": 0}}}', "[" * 100_000],
 )  # fmt: skip
 def test_malformed_labels_json(tmp_path, text) -> None:
     write(tmp_path / "l.json", text)

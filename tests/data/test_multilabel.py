@@ -112,6 +112,9 @@ def test_a_cache_gives_the_same_and_is_read_again(tmp_path) -> None:
         load(SMALL, tmp_path, cache=str(tmp_path / "c.npy"), **options)
     (tmp_path / "c.rows.json").unlink()
     assert load(SMALL, tmp_path, cache=str(tmp_path / "c.npy"), **options).digest == plain.digest
+    stale = json.loads((tmp_path / "c.rows.json").read_text())
+    (tmp_path / "c.rows.json").write_text(json.dumps(["another list", *stale[1:]]))  # a run broken off in between
+    assert load(SMALL, tmp_path, cache=str(tmp_path / "c.npy"), **options).digest == plain.digest
     with pytest.raises(UsageError, match=r"evaluation=PART"):
         load(SMALL, tmp_path, images="images", cache=str(tmp_path / "c.npy"))
 

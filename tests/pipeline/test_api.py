@@ -87,6 +87,21 @@ def test_labels_behind_the_inputs_make_it_accuracy(tmp_path: Path) -> None:
     assert table.exit_code == 0
 
 
+def test_rows_of_labels_behind_the_inputs_make_it_map(tmp_path: Path) -> None:
+    net = tiny("linear")
+    images = torch.randn(60, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        logits = net(images)
+    labels = (logits > logits.median(0).values).long()
+    labels[::5, 0] = -1  # not annotated
+    made = edgesmith.convert(net, images[:1], ["ort-fp32"], out=tmp_path)
+    table = edgesmith.check(made, data=[(images, labels)], limits={"accuracy_drop": 0.1}, bench=False)
+    assert {row.metric: row.estimate.value for row in table.judgement.accuracies} == {"mAP": 1.0}
+    assert table.exit_code == 0 and "Accuracy: mAP" in str(table)
+    (verdict,) = [v for v in table.judgement.verdicts if v.check == "accuracy_drop"]
+    assert verdict.state == "pass" and verdict.found.startswith("mAP 0 (")
+
+
 def test_int8_without_calibration_is_a_row_not_a_guess(tmp_path: Path) -> None:
     made = edgesmith.convert(tiny("linear"), torch.zeros(1, 3, 8, 8), ["ort-int8", "ort-fp32"], out=tmp_path)
     assert "calibration" in made.absent["ort-int8"].reason and "ort-fp32" in made.exported
