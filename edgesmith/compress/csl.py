@@ -7,12 +7,12 @@ without augmentation (theirs is summed up during its training, from the first ra
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cache
 from typing import Literal, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgesmith.compress.class_prior import prior_of
@@ -23,7 +23,7 @@ from edgesmith.errors import UsageError
 
 Mode = Literal["ignore", "negative", "selective", "normalized"]
 Over = Literal["batch", "image"]
-SPAN = 64  # logits that share a maximum in the search for the highest ones
+SPAN, SMALLEST_SPAN = 32, 16  # logits that share a maximum in the search for the highest ones
 
 
 class SelectiveLoss(nn.Module):
@@ -38,7 +38,7 @@ class SelectiveLoss(nn.Module):
     Shape: logits (N, C), targets (N, C) of 1, 0, -1, prior (C,).
     """
 
-    frequent: Tensor | None
+    rare: Tensor | None
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class SelectiveLoss(nn.Module):
         counted = mode in ("negative", "selective")
         self.focus = Focus(gamma_pos, gamma_neg, gamma_unknown if counted else None, clip, detach_weights)
         self.reduction, self.compiled = reduction, compiled
-        self.register_buffer("frequent", None)
+        self.register_buffer("rare", None)  # (C,): 0 for the classes of Omega_prior, 1 for others
         if prior is not None:
             self.use_prior(prior)
 
@@ -72,14 +72,14 @@ class SelectiveLoss(nn.Module):
         if prior.dim() != 1 or not bool(((prior >= 0) & (prior <= 1)).all()):
             found = f"shape {tuple(prior.shape)}, values {prior.flatten()[:3].tolist()}"
             raise UsageError("a class prior", found, "give one share in 0..1 a class")
-        self.frequent = None if self.eta is None else (prior > self.eta).float()
+        self.rare = None if self.eta is None else (prior <= self.eta).float()
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         weight = unknown_weight = None
         if self.mode == "normalized":
             weight = 1 + 1 / (1 + (targets != -1).sum(1, keepdim=True))
         if self.mode == "selective":
-            unknown_weight = self._unless_frequent(logits)
+            unknown_weight = self._rare_of(logits)
             weight = self.likely(logits, targets) if self.top_k else None
         return focal_loss(
             logits, targets, self.focus, weight, unknown_weight, reduction=self.reduction, compiled=self.compiled
@@ -93,18 +93,18 @@ class SelectiveLoss(nn.Module):
             raise UsageError("a multi-label loss", found, "give both as (images, classes)")
         keep = torch.ones(logits.shape, dtype=torch.uint8, device=logits.device)
         if self.over == "image":
-            score = logits.masked_fill(targets != -1, -torch.inf)
+            score = (_compiled_unknown() if self.compiled else unknown)(logits, targets)
             best = score.topk(min(self.top_k, logits.shape[1]), 1, sorted=False)
             return keep.scatter_(1, best.indices, (best.values == -torch.inf).to(torch.uint8))
         values, places = highest(logits, targets, self.top_k * len(logits), self.compiled)
-        keep.view(-1)[places] = (values == -torch.inf).to(torch.uint8)
+        keep.view(-1).scatter_(0, places, (values == -torch.inf).to(torch.uint8))
         return keep
 
-    def _unless_frequent(self, logits: Tensor) -> Tensor | None:
-        if self.frequent is not None and len(self.frequent) != logits.shape[1]:
-            found = f"{len(self.frequent)} classes, the logits have {logits.shape[1]}"
+    def _rare_of(self, logits: Tensor) -> Tensor | None:
+        if self.rare is not None and len(self.rare) != logits.shape[-1]:
+            found = f"{len(self.rare)} classes, the logits have {logits.shape[-1]}"
             raise UsageError("a class prior", found, "estimate it by a net of the same classes")
-        return None if self.frequent is None else 1 - self.frequent
+        return self.rare
 
 
 def highest(logits: Tensor, targets: Tensor, count: int, compiled: bool = False) -> tuple[Tensor, Tensor]:
@@ -113,25 +113,33 @@ def highest(logits: Tensor, targets: Tensor, count: int, compiled: bool = False)
     Of many logits the maxima of spans are looked at first: the `count` highest lie in the `count` best spans.
     Shape: (N, C) twice -> (count,) twice.
     """
-    count = min(count, logits.numel())
-    if logits.numel() < 4 * SPAN * count:
-        found = logits.masked_fill(targets != -1, -torch.inf).flatten().topk(count, sorted=False)
+    count, span = min(count, logits.numel()), math.gcd(logits.numel(), SPAN)
+    if span < SMALLEST_SPAN or logits.numel() < 4 * span * count:
+        found = (_compiled_unknown() if compiled else unknown)(logits, targets).flatten().topk(count, sorted=False)
         return found.values, found.indices
-    best = (_compiled_maxima() if compiled else _maxima)(logits, targets).topk(count, sorted=False).indices
-    places = (best[:, None] * SPAN + torch.arange(SPAN, device=logits.device)).flatten()
-    places = places[places < logits.numel()]
-    unknown = targets.flatten()[places] == -1
-    found = logits.flatten()[places].masked_fill(~unknown, -torch.inf).topk(count, sorted=False)
-    return found.values, places[found.indices]
+    maxima = (_compiled_maxima() if compiled else _maxima)(logits, targets, span)
+    best = maxima.topk(count, sorted=False).indices
+    score = unknown(logits.reshape(-1, span)[best], targets.reshape(-1, span)[best])
+    found = score.flatten().topk(count, sorted=False)
+    return found.values, best[found.indices // span] * span + found.indices % span
 
 
-def _maxima(logits: Tensor, targets: Tensor) -> Tensor:
-    score = torch.where(targets < 0, logits, -torch.inf).flatten()
-    return F.pad(score, (0, -len(score) % SPAN), value=-torch.inf).view(-1, SPAN).amax(1)
+def unknown(logits: Tensor, targets: Tensor) -> Tensor:
+    """Logits of what is not annotated, -inf elsewhere."""
+    return torch.where(targets < 0, logits, -torch.inf)
+
+
+def _maxima(logits: Tensor, targets: Tensor, span: int) -> Tensor:
+    return unknown(logits, targets).reshape(-1, span).amax(1)
 
 
 @cache
-def _compiled_maxima() -> Callable[[Tensor, Tensor], Tensor]:
+def _compiled_unknown() -> Callable[[Tensor, Tensor], Tensor]:
+    return torch.compile(unknown)
+
+
+@cache
+def _compiled_maxima() -> Callable[[Tensor, Tensor, int], Tensor]:
     return torch.compile(_maxima)
 
 

@@ -80,7 +80,8 @@ def spread(directions: Tensor) -> Tensor:
     """
     if directions.shape[1] == 1:
         return directions.new_zeros(len(directions))
-    return directions.var(1).sum(1)
+    apart = directions - directions.mean(1, keepdim=True)
+    return apart.square().sum((1, 2)) / (directions.shape[1] - 1)
 
 
 @torch.no_grad()
@@ -106,9 +107,10 @@ class _Ranked(torch.autograd.Function):
         image, label = positives
         share = 1 / torch.bincount(image, minlength=len(scores))[image].to(scores.dtype)
         total, gradient = scores.new_zeros(len(scores)), torch.zeros_like(scores)
+        negatives = scores.masked_fill(~absent, -torch.inf)  # the others are in no pair
         for part in torch.arange(len(image), device=scores.device).split(max(1, elements // scores.shape[1])):
             i, p = image[part], label[part]
-            gap = scores[i].sub_(scores[i, p][:, None]).masked_fill_(~absent[i], -torch.inf)
+            gap = negatives[i].sub_(scores[i, p][:, None])
             total.index_add_(0, i, F.softplus(gap).sum(1) * share[part])
             pull = gap.sigmoid_().mul_(share[part][:, None])
             gradient.index_put_((i, p), -pull.sum(1), accumulate=True)

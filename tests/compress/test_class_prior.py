@@ -29,7 +29,7 @@ def test_it_is_estimated_once_without_augmentation_and_kept(tmp_path, monkeypatc
     (kept,) = (tmp_path / FOLDER).iterdir()
     expected = prior.eval()(tensors(split)).sigmoid().mean(0).detach().numpy()
     assert np.allclose(np.load(kept / "prior.npy"), expected, atol=1e-6)
-    assert torch.equal(first.loss.frequent, torch.from_numpy(np.load(kept / "prior.npy") > 0.5).float())
+    assert torch.equal(first.loss.rare, torch.from_numpy(np.load(kept / "prior.npy") <= 0.5).float())
     asked = []
     prior.register_forward_hook(lambda *call: asked.append(call))
     trained(task_of(prior), tmp_path / "two", split, epochs=1)

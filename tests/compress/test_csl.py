@@ -23,7 +23,7 @@ def test_the_prior_comes_from_an_earlier_net(tmp_path) -> None:
     trained(first, tmp_path / "ignore", split, epochs=1)
     task = csl(Parts(net(classes=CLASSES), None, CLASSES, prior=first.deployable()), eta=0.3, top_k=1)
     result = trained(task, tmp_path / "selective", split)
-    assert task.loss.frequent.shape == (CLASSES,) and len(result.history) == 2
+    assert task.loss.rare.shape == (CLASSES,) and len(result.history) == 2
     assert not any("prior" in name for name in task.deployable().state_dict())
 
 

@@ -84,8 +84,8 @@ def test_annotated_entries_weigh_by_how_many_there_are() -> None:
 @pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_the_search_by_spans_finds_what_a_full_sort_does(compiled) -> None:
     generator = torch.Generator().manual_seed(0)
-    z = torch.randn(8, 1001, generator=generator)
-    y = torch.where(torch.rand(8, 1001, generator=generator) < 0.7, -1, 0)
+    z = torch.randn(16, 1001, generator=generator)
+    y = torch.where(torch.rand(16, 1001, generator=generator) < 0.7, -1, 0)
     values, places = highest(z, y, 24, compiled)
     best = z.masked_fill(y != -1, -torch.inf).flatten().topk(24)
     assert set(places.tolist()) == set(best.indices.tolist()) and torch.equal(z.flatten()[places], values)
