@@ -6,6 +6,7 @@ over ranks). They are neither averaged nor made equal, and count once in a gradi
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -48,7 +49,10 @@ def make_fabric(accelerator: str, precision: Precision, among: Ranks) -> Fabric:
         raise UsageError("train in several processes", found, "start them by torchrun --nproc-per-node N")
     local = int(os.environ["LOCAL_WORLD_SIZE"])
     # Batch-norm statistics are made equal once an epoch (share_buffers), which is when somebody reads them.
-    ddp = DDPStrategy(find_unused_parameters=True, broadcast_buffers=False)
+    known = inspect.signature(DistributedDataParallel.__init__).parameters
+    buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # torch before 2.13
+    # A phase uses a part of the parameters, and so may a step (a head that takes no part, a path that is skipped).
+    ddp = DDPStrategy(find_unused_parameters=True, **{buffers: False})
     fabric = Fabric(
         accelerator=accelerator, strategy=ddp, devices=local, num_nodes=among.world // local, precision=precision
     )

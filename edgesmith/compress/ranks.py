@@ -151,7 +151,12 @@ def start(timeout_s: float = TIMEOUT_S) -> Ranks:
     return ranks()
 
 
-def stop() -> None:
-    """Leave the other processes; what this one does from here on, it does alone."""
-    if dist.is_available() and dist.is_initialized():
-        dist.destroy_process_group()
+@contextmanager
+def together(timeout_s: float = TIMEOUT_S) -> Iterator[Ranks]:
+    """Join the others for a block; what this process does after it, it does alone. Raises: TrainingFailed."""
+    joined = dist.is_available() and dist.is_initialized()
+    try:
+        yield start(timeout_s)
+    finally:
+        if not joined and dist.is_available() and dist.is_initialized():
+            dist.destroy_process_group()

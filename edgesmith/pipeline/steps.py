@@ -12,8 +12,9 @@ from typing import Any
 
 import edgesmith
 from edgesmith import records
-from edgesmith.artifact import open_artifact, sha256
+from edgesmith.artifact import sha256
 from edgesmith.compress.fit import MACHINE
+from edgesmith.compress.ranks import TIMEOUT_S, launched, together
 from edgesmith.data.split import Data, digest
 from edgesmith.devices.facts import this_machine
 from edgesmith.errors import UsageError
@@ -193,7 +194,7 @@ class Run:
         config = {"method": stage.method, "taken": files, "fit": fit, **origin}
         needs = (*searched, *(f"train-{other}" for other in taken))
         packages = self._packages("torch", "lightning-fabric", "numpy")
-        return Step(f"train-{stage.name}", config, work, needs, _TRAIN, packages, keeps=("last.ckpt",))
+        return Step(f"train-{stage.name}", config, work, needs, _TRAIN, packages, keeps=("last*.ckpt",), together=True)
 
     def _quantize_step(self, needs: tuple[str, ...]) -> Step:
         int8 = [name for name in self.recipe.targets.all if target(name).family]
@@ -296,13 +297,14 @@ def plan_steps(recipe: Recipe, out: Path, trust: Trust) -> list[dict[str, str]]:
 
 
 def train_recipe(recipe: Recipe, out: Path, trust: Trust, say: Say) -> list[dict[str, str]]:
-    """The training stages, and the search whose network they train; a row a stage."""
+    """The training stages, and the search whose network they train; a row a stage.
+
+    Of several processes (torchrun) only the first has rows; it searches alone, while the others wait for it.
+    """
     if not recipe.train:
         raise UsageError(f"train {recipe.name}", "the recipe has no train stages", "add some under `train:`")
-    run = Run(recipe, out, trust, say)
-    execute([step for step in run.steps if step.name in SEARCHING or step.name.startswith("train-")], out, say)
-    stages = [stage.name for stage in recipe.train]
-    return [training.stage_row(name, open_artifact(run.folder(f"train-{name}"))) for name in stages]
+    done = {name: item for name, item in _trained(Run(recipe, out, trust, say)).items() if name not in SEARCHING}
+    return [training.stage_row(name.removeprefix("train-"), item.artifact) for name, item in done.items()]
 
 
 def search_recipe(recipe: Recipe, out: Path, trust: Trust, say: Say) -> dict[str, Any]:
@@ -314,9 +316,19 @@ def search_recipe(recipe: Recipe, out: Path, trust: Trust, say: Say) -> dict[str
     return searching.found_row(run.folder("search"))
 
 
-def run_recipe(recipe: Recipe, out: Path, trust: Trust, say: Say, command: str) -> Table:
-    """Everything: steps that are not there yet, then verdicts and the report from what lies on disk."""
+def _trained(run: Run) -> dict[str, Done]:
+    with together(max(stage.fit.get("timeout_s", TIMEOUT_S) for stage in run.recipe.train)) as among:
+        return execute([step for step in run.steps if step.together or step.name in SEARCHING], run.out, run.say, among)
+
+
+def run_recipe(recipe: Recipe, out: Path, trust: Trust, say: Say, command: str) -> Table | None:
+    """Everything: steps that are not there yet, then verdicts and the report from what lies on disk.
+
+    Several processes (torchrun) train together; the first does the rest alone, and for the others the end is None.
+    """
     run = Run(recipe, out, trust, say, command)
+    if recipe.train and launched() and not _trained(run):
+        return None
     done = execute(run.steps, out, say)
     table = _conclude(run, done)
     records.save(out / "report.json", table.report)

@@ -55,7 +55,7 @@ class Search(nn.Module):
 
     def epoch_end(self, epoch: int) -> None:
         if epoch >= self.grace and len(self.branches) > 1:
-            weakest = min(self.alphas, key=lambda name: float(self.alphas[name]))
+            weakest = min(self.alphas, key=lambda name: self.alphas[name].item())
             del self.branches[weakest], self.alphas[weakest]
 
     @property
