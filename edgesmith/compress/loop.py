@@ -144,16 +144,16 @@ def _rounds(
 
 
 def _step(loop: Loop, number: int, batch: Batch, progress: tuple[float, float], meter: Meter) -> None:
-    optimizer, choice = loop.optimizers[number], loop.choices[number]
+    raw, choice = loop.raw[number], loop.choices[number]
     rate = learning_rate(choice, *progress, loop.config.epochs)
-    for group in optimizer.param_groups:
+    for group in raw.param_groups:
         group["lr"] = rate
     loss, terms, size = loop.stepper(number, batch.inputs, batch.labels, batch.rows, batch.mirrored)
-    optimizer.zero_grad(set_to_none=True)
+    raw.zero_grad(set_to_none=True)
     loop.fabric.backward(loss)
     if choice.clip is not None:
-        clip(loop.raw[number], choice.clip, loop.apart, loop.among)
-    optimizer.step()
+        clip(raw, choice.clip, loop.apart, loop.among)
+    loop.optimizers[number].step()
     meter.add(loss, terms, size)
 
 
