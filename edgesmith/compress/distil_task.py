@@ -37,7 +37,7 @@ from edgesmith.compress.task import (
     cross_entropy,
     labels_of,
 )
-from edgesmith.compress.teacher_cache import Answer, TeacherCache, open_cache
+from edgesmith.compress.teacher_cache import Answer, TeacherCache, ask, open_cache
 from edgesmith.compress.terms import distance, kl
 from edgesmith.errors import UsageError
 
@@ -208,13 +208,7 @@ class Distil(nn.Module):
             return self._ask(batch)
 
     def _ask(self, batch: Batch) -> Answer:
-        """The teacher's embedding and logits, as far as it gives them."""
-        if not callable(getattr(self.teacher, "embed", None)):
-            return None, self.teacher(*batch.inputs)
-        z = self.teacher.embed(*batch.inputs)  # type: ignore[operator]
-        if not hasattr(self.teacher, "head"):
-            return z, self.teacher(*batch.inputs)
-        return z, None if self.teacher.head is None else self.teacher.head(z)  # type: ignore[operator]
+        return ask(self.teacher, batch)
 
     def _answered(self, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
         """The student's embedding and logits, as far as the weights ask for them."""

@@ -42,6 +42,16 @@ class TeacherCache:
         return embedding, logits
 
 
+def ask(teacher: nn.Module, batch: Batch) -> Answer:
+    """A teacher's embedding and logits, as far as it gives them."""
+    if not callable(getattr(teacher, "embed", None)):
+        return None, teacher(*batch.inputs)
+    z = teacher.embed(*batch.inputs)  # type: ignore[operator]
+    if not hasattr(teacher, "head"):
+        return z, teacher(*batch.inputs)
+    return z, None if teacher.head is None else teacher.head(z)  # type: ignore[operator]
+
+
 def open_cache(teacher: nn.Module, ask: Callable[[Batch], Answer], source: Source) -> TeacherCache:
     """The cache of this teacher on these samples, made first if it is not there or damaged.
 
