@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from edgesmith.compress.augment import AUGMENTS, Augment, augmented, mirrors
 from edgesmith.compress.task import Batch
 from edgesmith.data.split import Split
 from edgesmith.errors import UsageError
+from edgesmith.multilabel_metrics import check_labels
 from edgesmith.tensors import Preprocessing
 
-Augment = Literal["none", "flip", "shift", "flip+shift"]
-LARGEST_SHIFT = 2 / 16
 LUMA = (0.299, 0.587, 0.114)
 
 
@@ -57,7 +56,7 @@ class Batches:
         return self._batch(inputs, rows, torch.full((len(rows),), mirrored), device)
 
     def _batch(self, inputs: tuple[Tensor, ...], rows: Tensor, mirrored: Tensor, device: torch.device) -> Batch:
-        labels = None if self.labels is None else self.labels[rows].to(device)
+        labels = None if self.labels is None else self.labels[rows].long().to(device)
         return Batch(inputs, labels, rows.to(device), mirrored.to(device))
 
     def _augmented(self, values: Tensor, mirrored: Tensor, generator: torch.Generator, device: torch.device) -> Tensor:
@@ -75,7 +74,12 @@ class Batches:
 def batches_of(
     split: Split, preprocessing: Preprocessing | None, size: int, seed: int, augment: Augment, channels_last: bool
 ) -> Batches:
-    """Wrap a split's arrays without copying them. Raises: UsageError when they do not suit the preprocessing."""
+    """Wrap a split's arrays without copying them. Raises: UsageError when they do not suit the preprocessing.
+
+    Labels are class numbers (N,), or rows of 1, 0 and -1 (N, C).
+    """
+    if augment not in AUGMENTS:
+        raise UsageError(f"augment {augment!r}", "no such name", f"choose one of: {', '.join(AUGMENTS)}")
     if preprocessing is None and augment != "none":
         raise UsageError(f"augment {augment!r}", "the training data are not pictures", 'say augment "none"')
     if not len(split):
@@ -86,8 +90,16 @@ def batches_of(
             found = {name: f"{array.dtype} {array.shape}" for name, array in split.inputs.items()}
             raise UsageError("train on pictures: uint8 'image' (N, H, W, 3)", f"{found}", "drop the preprocessing")
     inputs = tuple(torch.from_numpy(np.require(array, requirements=["C", "W"])) for array in split.inputs.values())
-    labels = None if split.labels is None else torch.from_numpy(np.array(split.labels, np.int64))
+    labels = None if split.labels is None else torch.from_numpy(_table(split.labels))
     return Batches(inputs, labels, preprocessing, size, seed, augment, channels_last)
+
+
+def _table(labels: np.ndarray) -> np.ndarray:
+    """Class numbers as int64; rows of -1, 0 and 1 stay a byte each, for there may be thousands of classes."""
+    if labels.ndim == 1:
+        return np.array(labels, np.int64)
+    check_labels(labels)
+    return np.array(labels, np.int8)
 
 
 def normalised(images: Tensor, preprocessing: Preprocessing) -> Tensor:
@@ -99,34 +111,3 @@ def normalised(images: Tensor, preprocessing: Preprocessing) -> Tensor:
         scaled = (scaled * scaled.new_tensor(LUMA)).sum(-1, keepdim=True)
     mean, std = scaled.new_tensor(preprocessing.mean), scaled.new_tensor(preprocessing.std)
     return ((scaled - mean) / std).permute(0, 3, 1, 2)
-
-
-def mirrors(count: int, augment: Augment, generator: torch.Generator) -> Tensor:
-    """Which of so many samples are flipped: half of them where the augmentation says so. Shape: bool (count,)."""
-    if "flip" not in augment:
-        return torch.zeros(count, dtype=torch.bool)
-    return torch.rand((count, 1), generator=generator).squeeze(1) < 0.5
-
-
-def augmented(images: Tensor, augment: Augment, mirrored: Tensor, generator: torch.Generator) -> Tensor:
-    """Flip the pictures that are to be `mirrored`, and move each by up to 2/16 of its size ("shift").
-
-    Shape: (N, H, W, C), kept. A shift repeats the border.
-    """
-    count, height, width, _ = images.shape
-    rows, columns = torch.arange(height).expand(count, -1), torch.arange(width).expand(count, -1)
-    if augment == "none":
-        return images
-    if "flip" in augment:
-        columns = torch.where(mirrored[:, None], columns.flip(1), columns)
-    if "shift" in augment:
-        rows = (rows + _offsets(count, height, generator)).clamp(0, height - 1)
-        # Moved after mirroring: the index of a column, not the column, is what is shifted.
-        moved = (torch.arange(width) + _offsets(count, width, generator)).clamp(0, width - 1)
-        columns = columns.gather(1, moved)
-    return images[torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
-
-
-def _offsets(count: int, side: int, generator: torch.Generator) -> Tensor:
-    most = int(side * LARGEST_SHIFT)
-    return torch.randint(-most, most + 1, (count, 1), generator=generator)

@@ -10,6 +10,9 @@ DATASETS = Plugins(
         "faces": "edgesmith.data.faces:load",
         "faces-rec": "edgesmith.data.face_records:load",
         "shards": "edgesmith.data.shards:load",
+        "scenes": "edgesmith.data.scenes:load",
+        "multilabel": "edgesmith.data.multilabel:load",
+        "multilabel-shards": "edgesmith.data.multilabel_shards:load",
         "arrays": "edgesmith.data.arrays:load",
     },
 )

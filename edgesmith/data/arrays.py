@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from edgesmith.data.images import need_preprocessing
+from edgesmith.data.multilabel import multilabel_data
 from edgesmith.data.split import Data, Split, labelled_data, unlabelled_data
 from edgesmith.errors import DamagedArtifact, MissingResource, UntrustedFile, UsageError
+from edgesmith.multilabel_metrics import check_labels
 from edgesmith.tensors import Arrays, Preprocessing
 
 LABELS = "labels"
@@ -26,6 +28,7 @@ def load(
     """Read arrays with samples along the first axis; the key "labels" is optional.
 
     uint8 {"image": (N, H, W, 3)} are pictures and need a preprocessing; anything else is fed as it is.
+    Labels (N,) are class numbers; labels (N, C) say of every class 1 there, 0 not there, -1 not annotated.
     With labels, `holdout` of every class is for evaluation (all, unless told) and the rest for training.
     Raises: UsageError, MissingResource, UntrustedFile (an array of Python objects), DamagedArtifact.
     """
@@ -36,6 +39,13 @@ def load(
     used = _preprocessing(name, arrays, preprocessing)
     if labels is None:
         return unlabelled_data(name, Split(arrays), used, calibration, seed)
+    if np.ndim(labels) == 2:
+        if labels.dtype.kind not in "iub":
+            raise UsageError(f"load {name}", f"labels of type {labels.dtype}", "give integers: 1, 0 and -1")
+        check_labels(labels)
+        names = tuple(str(number) for number in range(labels.shape[1]))
+        whole = Split(arrays, labels.astype(np.int8))
+        return multilabel_data(name, whole, None, used, names, holdout=holdout, calibration=calibration, seed=seed)
     numbers = _class_numbers(name, np.asarray(labels))
     whole = Split(arrays, numbers)
     classes = tuple(str(label) for label in range(int(numbers.max()) + 1))
@@ -60,8 +70,9 @@ def read_arrays(path: Path) -> Arrays:
 def _check_lengths(name: str, arrays: Arrays, labels: np.ndarray | None) -> None:
     everything = arrays if labels is None else {**arrays, LABELS: labels}
     lengths = {key: np.shape(array)[0] if np.ndim(array) else 0 for key, array in everything.items()}
-    if labels is not None and np.ndim(labels) != 1:
-        raise UsageError(f"load {name}", f"labels of shape {np.shape(labels)}", "give one class number a sample")
+    if labels is not None and np.ndim(labels) not in (1, 2):
+        todo = "give one class number a sample, or one row of 0 and 1"
+        raise UsageError(f"load {name}", f"labels of shape {np.shape(labels)}", todo)
     if not arrays or len(set(lengths.values())) != 1 or 0 in lengths.values():
         found = ", ".join(f"{key}: {length}" for key, length in lengths.items()) or "no arrays"
         raise UsageError(f"load {name}", f"samples along the first axis: {found}", "give every array as many, above 0")

@@ -5,14 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 
 from edgesmith.errors import MissingResource, UsageError
 from edgesmith.tensors import Arrays, Preprocessing
-
-Protocol = Literal["top1", "verification", "agreement"]
 
 
 @dataclass(frozen=True)
@@ -35,14 +32,13 @@ class Split:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A split and the question asked of it.
+    """A split and the question asked of it: a protocol of edgesmith.verify, and the arrays that it wants.
 
-    top1: arrays {"labels": (N,)}. agreement: {}. verification: {"pairs": (P, 2) rows, "same": (P,) bool,
-    "fold": (P,), "person": (N,)}; the split then holds N plain images and their N mirror images after them.
+    "verification" wants N plain images and their N mirror images after them in the split; "agreement" no arrays.
     """
 
     split: Split
-    protocol: Protocol
+    protocol: str
     arrays: Arrays = field(default_factory=dict)
 
 

@@ -42,6 +42,7 @@ class Outputs:
 class Judgement:
     """All that was concluded, and the state and exit code of the whole."""
 
+    headline: str
     accuracies: tuple[Accuracy, ...]
     agreements: tuple[Agreement, ...]
     verdicts: tuple[Verdict, ...]
@@ -144,18 +145,20 @@ def time_targets(
 
 def judge(evidence: Evidence, limits: Mapping[str, Any], targets: Targets) -> Judgement:
     """Accuracy where there are labels or pairs, agreement with the original always; a verdict a question."""
-    ran = evidence.outputs.arrays
+    ran, protocol = evidence.outputs.arrays, evidence.evaluation.protocol
+    headline = accuracy.headline(protocol)
     accuracies: tuple[Accuracy, ...] = ()
     agreements: tuple[Agreement, ...] = ()
     if REFERENCE in ran:
         first = {name: next(iter(arrays.values())) for name, arrays in ran.items()}
-        protocol = evidence.evaluation.protocol
         accuracies = accuracy.judge(protocol, evidence.evaluation.arrays, first, REFERENCE)
         others = [name for name in ran if name != REFERENCE]
         agreements = tuple(a for name in others for a in agreement.compare(name, ran[REFERENCE], ran[name]))
     failures, absences = _reasons(evidence)
     demanded = tuple(name for name in targets.required if name != REFERENCE)
-    verdicts = gate(Limits(**limits), accuracies, agreements, evidence.bench, demanded, REFERENCE, failures, absences)
+    verdicts = gate(
+        Limits(**limits), accuracies, agreements, evidence.bench, demanded, REFERENCE, failures, absences, headline
+    )
     failed_built = [v.target for v in verdicts if v.target in targets.built and v.state == "fail"]
     absent_built = [name for name in targets.built if name in evidence.bundle.absent]
     # The original itself is demanded too: without it nothing was compared with anything.
@@ -163,7 +166,7 @@ def judge(evidence: Evidence, limits: Mapping[str, Any], targets: Targets) -> Ju
     state, code = overall(verdicts, tuple(dict.fromkeys(counted)))
     # A required target whose package, device or system is not here is an absence, not a measurement left undecided.
     code = worst([code, *(3 for name in counted if name in absences)])
-    return Judgement(accuracies, agreements, verdicts, state, code, demanded)
+    return Judgement(headline, accuracies, agreements, verdicts, state, code, demanded)
 
 
 def _reasons(evidence: Evidence) -> tuple[dict[str, str], dict[str, str]]:
@@ -197,6 +200,7 @@ def tabulate(
         histories=histories,
         provenance=provenance,
         skipped=evidence.skipped,
+        headline=judgement.headline,
     )
     return Table(report, tuple(table.lines(report)), judgement)
 
@@ -216,7 +220,8 @@ def judge_bundle(
     device = DEVICES.get("local")()
     evaluation = Evaluation(Split(dict(inputs.arrays), inputs.labels), "agreement")
     if inputs.labels is not None:
-        evaluation = replace(evaluation, protocol="top1", arrays={"labels": inputs.labels})
+        protocol = "multilabel" if inputs.labels.ndim == 2 else "top1"
+        evaluation = replace(evaluation, protocol=protocol, arrays={"labels": inputs.labels})
     outputs = run_outputs(bundle.exported, inputs, folder / "outputs", device, say)
     record = None
     if bench:

@@ -15,7 +15,6 @@ from edgesmith.results import Accuracy, Agreement, BenchRecord, Interval, Measur
 from edgesmith.targets import TARGETS
 
 OVERHEAD_MS = 0.2
-HEADLINES = ("top1", "accuracy")
 PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 WORST_FIRST: tuple[State, ...] = ("fail", "inconclusive", "not_measured", "pass")
 Cell = dict[str, Any]
@@ -36,16 +35,20 @@ def collect(
     histories: Mapping[str, Sequence[Any]] | None = None,
     skipped: Sequence[str] = (),
     provenance: Mapping[str, Any] | None = None,
+    headline: str = "top1",
 ) -> dict[str, Any]:
     """Everything a page or a table shows, as JSON types.
 
     state: of the whole run (verify.gate.overall). failures: target -> why it did not come out. histories: step ->
-    epochs (records or mappings). provenance: command, recipe (its text), versions, digests, date.
+    epochs (records or mappings). headline: the metric of the main column. provenance: command, recipe
+    (its text), versions, digests, date.
     """
     measured = {m.target: m for m in bench.measurements} if bench else {}
     reference = reference or (bench.reference if bench else "")
     best = _best_float(measured)
-    run = _Run(reference, required, accuracies, agreements, verdicts, measured, best, exported or {}, failures or {})
+    run = _Run(
+        reference, required, accuracies, agreements, verdicts, measured, best, exported or {}, failures or {}, headline
+    )
     rows = [_row(name, run) for name in run.targets()]
     report = {
         "schema": SCHEMA,
@@ -82,6 +85,7 @@ class _Run:
     best_float: Measurement | None
     exported: Mapping[str, Exported]
     failures: Mapping[str, str]
+    headline: str
 
     def targets(self) -> tuple[str, ...]:
         """The reference, then the required ones, then every other that left a trace."""
@@ -93,7 +97,7 @@ class _Run:
 def _row(name: str, run: _Run) -> Cell:
     own = [v for v in run.verdicts if v.target == name]
     timed, made = run.measured.get(name), run.exported.get(name)
-    score, drop = _score(name, run.accuracies, run.agreements)
+    score, drop = _score(name, run)
     row: Cell = {
         "target": name,
         "required": name in run.required,
@@ -152,13 +156,11 @@ def _cell(interval: Interval) -> Cell:
     return {"value": interval.value, "low": interval.low, "high": interval.high}
 
 
-def _score(
-    name: str, accuracies: Sequence[Accuracy], agreements: Sequence[Agreement]
-) -> tuple[Cell | None, Cell | None]:
-    for row in accuracies:
-        if row.target == name and row.metric in HEADLINES and row.n:
+def _score(name: str, run: _Run) -> tuple[Cell | None, Cell | None]:
+    for row in run.accuracies:
+        if row.target == name and row.metric == run.headline and row.n:
             return _cell(row.estimate) | {"metric": row.metric, "n": row.n}, _cell(row.drop) if row.drop else None
-    for found in agreements:
+    for found in run.agreements:
         if found.target == name and found.n and not found.problem:
             best, metric = (found.top1, "top-1 agreement") if found.top1 else (found.cosine, "cosine")
             return _cell(best) | {"metric": metric, "n": found.n}, None

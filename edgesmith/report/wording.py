@@ -13,6 +13,7 @@ STATE_WORD = {
     "reference": "Reference",
 }
 STATE_MARK = {"pass": "✓", "fail": "✕", "inconclusive": "?", "not_measured": "–", "reference": "○"}
+METRIC_NAMES = {"top1": "Top-1", "accuracy": "Verification accuracy (k-fold)"}
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -116,4 +117,6 @@ def metric_name(name: str) -> str:
     """What a column is headed with."""
     if name.startswith("tar"):
         return name.replace("tar_all@", "TAR, all pairs, FAR ").replace("tar@", "TAR, FAR ")
-    return {"top1": "Top-1", "accuracy": "Verification accuracy (k-fold)"}.get(name, name[:1].upper() + name[1:])
+    if name in METRIC_NAMES:
+        return METRIC_NAMES[name]
+    return name if any(letter.isupper() for letter in name) else name[:1].upper() + name[1:]  # mAP stays mAP

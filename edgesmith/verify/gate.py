@@ -11,15 +11,14 @@ from edgesmith import intervals
 from edgesmith.results import Accuracy, Agreement, BenchRecord, Interval, Measurement, State, Verdict
 
 STEADY = 0.10
-HEADLINES = ("top1", "accuracy")
 
 
 @dataclass(frozen=True)
 class Limits:
     """What a target must hold; None asks nothing.
 
-    accuracy_drop: of the headline metric (top1, or k-fold accuracy), as a share (0.01 is one point); `drops` sets
-    the same for other metrics by name. agreement (top-1) and cosine (mean): at least. p50_ms: at most.
+    accuracy_drop: of the protocol's headline metric (top1, k-fold accuracy, mAP), as a share (0.01 is one point);
+    `drops` sets the same for other metrics by name. agreement (top-1) and cosine (mean): at least. p50_ms: at most.
     speedup: at least, over the reference of the measurement.
     """
 
@@ -42,6 +41,7 @@ class _Evidence:
     bench: BenchRecord | None
     failure: str
     absence: str
+    headline: str
 
 
 def gate(
@@ -53,12 +53,13 @@ def gate(
     reference: str | None = None,
     failures: Mapping[str, str] | None = None,
     absences: Mapping[str, str] | None = None,
+    headline: str = "top1",
 ) -> tuple[Verdict, ...]:
     """A verdict for each target and question; required targets come first, the reference is not judged.
 
     failures: target -> why it did not come out (export or runtime error). absences: target -> why it could not be
-    measured here. Every target is asked whether it runs and gives finite outputs ("runs"), also in a run without
-    limits; one that does not is asked nothing more.
+    measured here. headline: the metric that accuracy_drop means. Every target is asked whether it runs and gives
+    finite outputs ("runs"), also in a run without limits; one that does not is asked nothing more.
     """
     failures, absences = failures or {}, absences or {}
     reference = reference or (bench.reference if bench else None)
@@ -83,6 +84,7 @@ def gate(
             bench,
             failures.get(target, ""),
             absences.get(target, ""),
+            headline,
         )
         found += _judge(limits, evidence)
     return tuple(found)
@@ -132,9 +134,9 @@ def _judge(limits: Limits, evidence: _Evidence) -> Iterator[Verdict]:
     if runs.state != "pass":
         return  # one reason is enough: the other questions have the same answer
     if limits.accuracy_drop is not None:
-        yield _drop(evidence, "accuracy_drop", HEADLINES, limits.accuracy_drop)
+        yield _drop(evidence, "accuracy_drop", evidence.headline, limits.accuracy_drop)
     for metric, limit in limits.drops.items():
-        yield _drop(evidence, f"drop of {metric}", (metric,), limit)
+        yield _drop(evidence, f"drop of {metric}", metric, limit)
     if limits.agreement is not None:
         yield from _agreement(evidence, "agreement", limits.agreement, lambda a: a.top1)
     if limits.cosine is not None:
@@ -174,10 +176,10 @@ def _runs(evidence: _Evidence) -> Verdict:
     return Verdict("runs", evidence.target, "not_measured", asked, reason or "nothing was run")
 
 
-def _drop(evidence: _Evidence, check: str, metrics: tuple[str, ...], limit: float) -> Verdict:
+def _drop(evidence: _Evidence, check: str, metric: str, limit: float) -> Verdict:
     asked = f"{check.replace('_', ' ')} <= {limit:g}"
     for row in evidence.accuracies:
-        if row.metric in metrics and row.drop is not None and row.n:
+        if row.metric == metric and row.drop is not None and row.n:
             state, more = decide(row.drop, "<=", limit, row.n)
             return Verdict(check, evidence.target, state, asked, f"{row.metric} {_text(row.drop, row.n)}", more)
     return Verdict(check, evidence.target, "not_measured", asked, "no labelled samples that tell")

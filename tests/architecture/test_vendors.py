@@ -21,6 +21,7 @@ ALLOWED = {
     "torchvision": ["models/timm.py"],
     "sklearn": ["data/digits.py"],
     "PIL": ["data/*"],
+    "kornia": ["compress/augment.py"],
     "onnx": ["export/onnx.py", "export/openvino.py", "export/tensorrt.py", "runtimes/ort.py", "bench/adopt.py"],
     "onnxscript": ["export/onnx.py"],
     "onnxruntime": ["runtimes/ort.py"],

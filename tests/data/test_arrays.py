@@ -24,6 +24,16 @@ def test_labels_ask_for_top1() -> None:
     assert len(load(None, arrays, holdout=0.4).train) == 6 and "labels" in arrays
 
 
+def test_rows_of_labels_ask_for_map() -> None:
+    labels = np.array([[1, 0, -1]] * 4 + [[0, 1, 1]] * 4)
+    data = load(None, {"a": np.zeros((8, 2), np.float32), "labels": labels})
+    assert data.evaluation.protocol == "multilabel" and data.classes == ("0", "1", "2") and data.train is None
+    assert np.array_equal(data.evaluation.arrays["labels"], labels)
+    assert len(load(None, {"a": np.zeros((8, 2)), "labels": labels}, holdout=0.25).train) == 6
+    with pytest.raises(UsageError, match=r"values \[2\]"):
+        load(None, {"a": np.zeros((8, 2)), "labels": labels + 1})
+
+
 def test_uint8_pictures_need_a_preprocessing_of_their_size() -> None:
     images = {"image": np.zeros((3, 4, 4, 3), np.uint8)}
     assert load(PREPROCESSING, images).preprocessing == PREPROCESSING
