@@ -65,9 +65,7 @@ def load(
     who = Person(PERSON_LEVEL[form] if people == "folder" else 0)
     names = picture_names(reader.source)
     if calibrate_on:
-        # Faces of another set: they have no points here, so they must lie on the template already.
-        other = _Pictures(_source(top / calibrate_on), preprocessing.size, {})
-        calibrating = _calibration(other, picture_names(other.source), calibration, seed)
+        calibrating = calibration_faces(top / calibrate_on, preprocessing.size, calibration, seed)
     else:
         paired = {who(name) for pair in every for name in (pair.first, pair.second)}
         calibrating = _calibration(reader, [name for name in names if who(name) not in paired], calibration, seed)
@@ -164,6 +162,15 @@ def _source(place: Path) -> Path:
     if not source.exists():
         raise MissingResource(f"faces of {place}", "no such folder or archive", "check the path")
     return source
+
+
+def calibration_faces(place: Path, size: tuple[int, int], count: int, seed: int) -> Split:
+    """Some faces of another set's folder or tar: they have no points here, so they must lie on the template already.
+
+    Raises: MissingResource, UsageError for a picture of another size.
+    """
+    other = _Pictures(_source(place), size, {})
+    return _calibration(other, picture_names(other.source), count, seed)
 
 
 def _calibration(reader: _Pictures, free: list[str], count: int, seed: int) -> Split:
