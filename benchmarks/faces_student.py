@@ -88,9 +88,10 @@ def main() -> None:
     timed = benched(nets, work, 4 if options.quick else 40)
     rows = rows_of(nets, timed)
     print(markdown(rows))
-    print("\n".join(claims.table(found := [] if options.quick else claims_of(rows))))
+    claimed = [] if options.quick else claims_of(rows)
+    print("\n".join(claims.table(claimed)))
     if options.json:
-        claims.write_json(options.json, "faces_student", [{"training": listed}, *rows], found)
+        claims.write_json(options.json, "faces_student", [{"training": listed}, *rows], claimed)
 
 
 def training_list(root: Path, work: Path, limit: int | None) -> dict[str, Any]:
@@ -146,7 +147,8 @@ def cleaned(names: Sequence[str], z: np.ndarray, tested: np.ndarray) -> tuple[np
 def embedded(root: Path, place: str, names: Sequence[str]) -> np.ndarray:
     """The teacher's f(x) + f(mirrored x), unit length. Shape: (len(names), d)."""
     net, card = mobilefacenet.build(layout="foamliu", weights=str(root / WEIGHTS))
-    net, row = net.to(memory_format=torch.channels_last), {name: index for index, name in enumerate(names)}
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    row = {name: index for index, name in enumerate(names)}
     images = np.empty((len(names), 112, 112, 3), np.uint8)
     for name, content in pictures(root / place / "images.tar", set(names)):
         images[row[name]] = decode(content, name)
@@ -262,7 +264,10 @@ def claims_of(rows: Sequence[Mapping[str, Any]]) -> list[claims.Claim]:
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """The table people read: percent and points."""
-    lines = ["| net | target | accuracy % | drop, points | TAR@1e-3 all | drop | ms | of the teacher's |", "|---" * 8 + "|"]
+    lines = [
+        "| net | target | accuracy % | drop, points | TAR@1e-3 all | drop | ms | of the teacher's |",
+        "|---" * 8 + "|",
+    ]
     for row in rows:
         shares = [_cell(row[key], 100) for metric in METRICS for key in (metric, f"{metric} drop")]
         ms = f"{row['p50_ms']:.2f}" if "p50_ms" in row else ""

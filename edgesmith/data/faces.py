@@ -70,7 +70,8 @@ def load(
         paired = {who(name) for pair in every for name in (pair.first, pair.second)}
         calibrating = _calibration(reader, [name for name in names if who(name) not in paired], calibration, seed)
     evaluation = _evaluation(reader, names, kept, who)
-    train, classes = None, ()
+    train: Split | None = None
+    classes: tuple[str, ...] = ()
     if train_on:
         chosen = training_pictures(Path(root), train_on, folder, every, who, train_list)
         train, classes = _train(Path(root), chosen, preprocessing.size)
@@ -91,6 +92,8 @@ def training_pictures(
     if judged in found:
         found[judged] = [name for name in found[judged] if who(name) not in paired]
     if listed:
+        if not (root / listed).is_file():
+            raise MissingResource(f"train on the pictures of {listed}", "no such list", "check train_list")
         wanted = set((root / listed).read_text().split("\n")) - {""}
         absent = sorted(wanted - {f"{place}/{name}" for place, names in found.items() for name in names})
         if absent:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -124,9 +125,9 @@ def _body(layout: Layout, embedding: int, width: float, act: str, size: tuple[in
     return nn.Sequential(layers)
 
 
-def _slim(body: nn.Sequential, slim: Slim) -> None:
+def _slim(body: Any, slim: Slim) -> None:
     """Leave blocks and channels out, in place. Raises: UsageError for what is not there or cannot go."""
-    blocks = list(body.blocks)  # type: ignore[arg-type]
+    blocks = list(body.blocks)
     kept = set(range(len(blocks)) if slim.blocks is None else slim.blocks)
     fixed = {index for index, block in enumerate(blocks) if not block.shortcut}
     if wrong := sorted((kept - set(range(len(blocks)))) | (fixed - kept)):

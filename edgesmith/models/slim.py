@@ -59,11 +59,18 @@ def thin(producers: Sequence[ConvBnAct], consumer: ConvBnAct, count: int) -> Non
     kept = part.topk(count).indices.sort().values
     gone = torch.ones(channels, dtype=torch.bool)
     gone[kept] = False
-    consumer.bn.running_mean -= (columns[:, gone] @ given.mean[gone]).to(consumer.bn.running_mean.dtype)
+    _running(consumer)[0].sub_(columns[:, gone] @ given.mean[gone])
     for unit in producers:
         _keep_outputs(unit, kept)
     consumer.conv.weight = nn.Parameter(consumer.conv.weight[:, kept].clone())
     consumer.conv.in_channels = count
+
+
+def _running(unit: ConvBnAct) -> tuple[Tensor, Tensor]:
+    mean, variance = unit.bn.running_mean, unit.bn.running_var
+    if mean is None or variance is None:
+        raise UsageError("leave channels out", "a batch norm without running statistics", "use the net's own layers")
+    return mean, variance
 
 
 def _keep_outputs(unit: ConvBnAct, kept: Tensor) -> None:
@@ -76,7 +83,7 @@ def _keep_outputs(unit: ConvBnAct, kept: Tensor) -> None:
         conv.groups = conv.in_channels = len(kept)
     conv.out_channels = bn.num_features = len(kept)
     bn.weight, bn.bias = nn.Parameter(bn.weight[kept].clone()), nn.Parameter(bn.bias[kept].clone())
-    bn.running_mean, bn.running_var = bn.running_mean[kept].clone(), bn.running_var[kept].clone()
+    bn.running_mean, bn.running_var = (statistic[kept].clone() for statistic in _running(unit))
     if isinstance(unit.act, nn.PReLU):
         unit.act.weight = nn.Parameter(unit.act.weight[kept].clone())
         unit.act.num_parameters = len(kept)
