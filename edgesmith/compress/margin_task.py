@@ -37,7 +37,7 @@ from edgesmith.compress.task import (
     cross_entropy,
     labels_of,
 )
-from edgesmith.compress.teacher_cache import TeacherCache, ask, open_cache
+from edgesmith.compress.teacher_cache import Answer, TeacherCache, ask, open_cache
 from edgesmith.compress.terms import distance
 from edgesmith.errors import UsageError
 
@@ -117,7 +117,7 @@ class MarginTask(nn.Module):
                 if hits is not None and head is centres:
                     shown["accuracy"] = hits
         if self.sharing.l2:
-            theirs = self.cache.answer(batch)[0] if self.cache is not None else self._asked(batch)
+            theirs = self.cache.answer(batch).embedding if self.cache is not None else self._asked(batch)
             losses.append(self.sharing.l2 * distance(z, theirs, "l2"))  # type: ignore[arg-type]
             shown["l2"] = losses[-1].detach() / self.sharing.l2
         return StepOutput(torch.stack(losses).sum(), shown, len(batch))
@@ -145,12 +145,12 @@ class MarginTask(nn.Module):
         known = self.teacher.state_dict() if self.teacher is not None else {}
         return super().load_state_dict({**state_dict, **{TEACHER + k: v for k, v in known.items()}}, strict, assign)
 
-    def _ask(self, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
+    def _ask(self, batch: Batch) -> Answer:
         return ask(self.teacher, batch)  # type: ignore[arg-type]
 
     def _asked(self, batch: Batch) -> Tensor | None:
         with torch.no_grad():
-            return self._ask(batch)[0]
+            return self._ask(batch).embedding
 
     def _head(self) -> nn.Linear:
         centres = self.centres
