@@ -32,7 +32,6 @@ from edgesmith.compress.task import (
     Phase,
     Source,
     StepOutput,
-    check_classes,
     check_labels,
     cross_entropy,
     labels_of,
@@ -199,13 +198,13 @@ def margin(
 ) -> MarginTask:
     """Margin softmax on a net with embed(); it is deployed without a head, or with the centres as its head.
 
-    head_mode "shared_frozen" takes the directions of the teacher's linear head (any net that has one, e.g. a stage
-    trained with deploy_head) and never moves them; a bias of that head is left out. head "centres" makes them from the
-    mean embedding of each class instead. a_th below 1 leaves the rest to centres of the student's own. l2 weighs the
+    head_mode "shared_frozen" takes the directions of another stage's linear head (head_from), else of the teacher's,
+    and never moves them; a bias of that head is left out. A stage trained with deploy_head has such a head. head
+    "centres" makes them from the teacher's mean embedding of each class instead. a_th below 1 leaves the rest to centres of the student's own. l2 weighs the
     distance to the teacher's embedding, which `cache` asks for only once.
     Raises: UsageError for parts or numbers that do not fit.
     """
-    _check_options(head_mode, head, a_th, l2)
+    _check_options(head_mode, head, a_th, l2, parts.head is not None)
     shares = head_mode == "shared_frozen" and a_th > 0
     made = shares and head == "centres"
     rows = _shared(parts) if shares and not made else None
@@ -229,12 +228,17 @@ def margin(
     return MarginTask(parts.student, own, deploy_head, shared, parts.teacher if made or l2 else None, sharing)
 
 
-def _check_options(head_mode: str, head: str, a_th: float, l2: float) -> None:
+def _check_options(head_mode: str, head: str, a_th: float, l2: float, given: bool) -> None:
     for name, value, known in (("head_mode", head_mode, HeadMode), ("head", head, TeacherHead)):
         if value not in get_args(known):
             raise UsageError("margin softmax", f"{name} {value!r}", f"choose one of {get_args(known)}")
     if not (0 <= a_th <= 1 and l2 >= 0):
         raise UsageError("margin softmax", f"a_th {a_th}, l2 {l2}", "a_th lies in 0..1, l2 goes from 0 on")
+    if given and (head_mode == "own" or head == "centres"):
+        found = f"head_mode {head_mode}, head {head} do not use it"
+        raise UsageError(
+            "take the head of another stage", found, "say head_mode: shared_frozen, or leave head_from out"
+        )
 
 
 def _check_sizes(parts: Parts, size: int, rows: Tensor | None, distance: bool, made: bool) -> None:
@@ -250,14 +254,15 @@ def _check_sizes(parts: Parts, size: int, rows: Tensor | None, distance: bool, m
 
 
 def _shared(parts: Parts) -> Tensor:
-    """The teacher's class centres, one a class."""
-    head = getattr(parts.teacher, "head", None)
-    if parts.teacher is None or not isinstance(head, nn.Linear):
+    """The class centres of another stage or else of the teacher, one a class."""
+    head = parts.head if parts.head is not None else getattr(parts.teacher, "head", None)
+    if not isinstance(head, nn.Linear):
         found = "there is no teacher" if parts.teacher is None else "the teacher has no linear head"
-        todo = "name a teacher with a linear head (margin: deploy_head: true), or say head: centres"
+        todo = "name a teacher or head_from with a linear head (margin: deploy_head: true), or say head: centres"
         raise UsageError("share a frozen head", found, todo)
-    if parts.classes:
-        check_classes("teacher", parts.teacher, parts.classes)
+    if parts.classes and head.out_features != parts.classes:
+        found = f"its head has {head.out_features}"
+        raise UsageError(f"share a head of {parts.classes} classes", found, f"build it with classes={parts.classes}")
     return head.weight
 
 

@@ -120,10 +120,12 @@ def test_a_head_from_class_centres_is_deployed_and_its_weights_fit_a_new_task(tm
 
 def test_three_stages_of_sh_kd_share_one_head() -> None:
     first = train(margin(Parts(net(), None, 3), scale=8.0, deploy_head=True)).deployable()
-    teacher = train(margin(Parts(net(6, 1), first, 3), deploy_head=True, **SHARED)).deployable()
-    last = train(margin(Parts(net(6, 2), teacher, 3), l2=1.0, deploy_head=True, **SHARED)).deployable()
+    teacher = train(margin(Parts(net(6, 1), None, 3, first.head), deploy_head=True, **SHARED)).deployable()
+    task = margin(Parts(net(6, 2), teacher, 3, first.head), l2=1.0, deploy_head=True, **SHARED)
+    last = train(task).deployable()
     for other in (teacher, last):
         assert torch.allclose(other.head.weight, first.head.weight, atol=1e-6)
+    assert task.own is None and "l2" in task.step(BATCH, None).terms
 
 
 @pytest.mark.parametrize(
@@ -135,6 +137,8 @@ def test_three_stages_of_sh_kd_share_one_head() -> None:
         (Parts(net(), net(), 3), {"a_th": 1.5}, "a_th 1.5"),
         (Parts(net(), net(), 3), {"l2": -1.0}, "l2 -1"),
         (Parts(net(), net(), 3), {"head": "centers"}, "head 'centers'"),
+        (Parts(net(), net(), 3, net().head), {}, "do not use it"),
+        (Parts(net(), net(), 3, net(classes=4).head), SHARED, "its head has 4"),
         (Parts(net(classes=0), net(classes=0), 0), {"head": "centres", "a_th": 0.5, **SHARED}, "number of classes"),
         (Parts(net(classes=0), net(classes=0), 0), {"head": "centres", "deploy_head": True, **SHARED}, "number of cl"),
     ],
