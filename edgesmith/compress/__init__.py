@@ -9,6 +9,6 @@ METHODS = Plugins(
         "distil": "edgesmith.compress.distil:distil",
         "kd": "edgesmith.compress.head_sharing:kd",
         "th_kd": "edgesmith.compress.head_sharing:th_kd",
-        "margin": "edgesmith.compress.margin_task:margin",
+        "margin": "edgesmith.compress.margin_softmax:margin",
     },
 )

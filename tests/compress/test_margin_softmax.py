@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from edgesmith.compress.class_centres import NOTE, class_centres
 from edgesmith.compress.fit import fit
-from edgesmith.compress.margin_task import margin
+from edgesmith.compress.margin_softmax import margin
 from edgesmith.compress.task import Batch, Parts
 from edgesmith.compress.teacher_cache import FOLDER
 from edgesmith.errors import UsageError
