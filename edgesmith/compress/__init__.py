@@ -10,5 +10,9 @@ METHODS = Plugins(
         "kd": "edgesmith.compress.head_sharing:kd",
         "th_kd": "edgesmith.compress.head_sharing:th_kd",
         "margin": "edgesmith.compress.margin_softmax:margin",
+        "asl": "edgesmith.compress.asl:asl",
+        "csl": "edgesmith.compress.csl:csl",
+        "sdl": "edgesmith.compress.sdl_task:sdl",
+        "kd_multilabel": "edgesmith.compress.multilabel_distil:kd_multilabel",
     },
 )

@@ -9,6 +9,7 @@ from torch import nn
 
 from edgesmith.compress.contrastive import Contrast
 from edgesmith.compress.distil_task import Distil, Weights
+from edgesmith.compress.judge import ONE_CLASS, Judge
 from edgesmith.compress.shared_head import HeadMode, Start, bare_head, borrow_head, embedding_size, make_projector
 from edgesmith.compress.tap import layer_at
 from edgesmith.compress.task import Parts, check_classes
@@ -72,7 +73,7 @@ def distil(
     return assemble(parts, weights, options)
 
 
-def assemble(parts: Parts, weights: Weights, options: Options) -> Distil:
+def assemble(parts: Parts, weights: Weights, options: Options, judge: Judge = ONE_CLASS) -> Distil:
     """The task of these weights. Raises: UsageError for parts that do not fit them."""
     teacher, o = parts.teacher, options
     if teacher is None:
@@ -105,7 +106,7 @@ def assemble(parts: Parts, weights: Weights, options: Options) -> Distil:
     align = o.projector == "procrustes"
     return Distil(
         student, teacher, weights, bridge, align, contrast, classes,
-        borrowed, o.ensemble, o.head == "centres", o.cache, o.layer,
+        borrowed, o.ensemble, o.head == "centres", o.cache, judge, o.layer,
     )  # fmt: skip
 
 

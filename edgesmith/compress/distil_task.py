@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from edgesmith.compress.class_centres import NOTE, class_centres
 from edgesmith.compress.contrastive import Contrast
+from edgesmith.compress.judge import ONE_CLASS, Judge
 from edgesmith.compress.shared_head import (
     EnsembleNet,
     HeadEnsemble,
@@ -32,14 +33,11 @@ from edgesmith.compress.task import (
     Phase,
     Source,
     StepOutput,
-    accuracy,
     at_least_fp32,
-    check_labels,
-    cross_entropy,
     labels_of,
 )
 from edgesmith.compress.teacher_cache import Answer, TeacherCache, ask, open_cache
-from edgesmith.compress.terms import distance, feature_distance, kl
+from edgesmith.compress.terms import distance, feature_distance
 from edgesmith.errors import UsageError
 
 TEACHER = "teacher."
@@ -95,6 +93,7 @@ class Distil(nn.Module):
 
     kept_head: the student's head is another stage's and needs no training. ensemble: share of the teacher's head in
     what is deployed. centres: the teacher's head is to be made from class centres. cache: ask the teacher only once.
+    judge: what the ce and kl terms are; for one class an image they are cross-entropy and KL of softmax.
     tap: the path of the layer that `features` compares.
     """
 
@@ -111,12 +110,14 @@ class Distil(nn.Module):
         ensemble: float = 0.0,
         centres: bool = False,
         cache: bool = False,
+        judge: Judge = ONE_CLASS,
         tap: str = "",
     ) -> None:
         super().__init__()
         self.student, self.teacher, self.projector, self.contrast = student, teacher, projector, contrast
         self.weights, self.classes, self.kept_head, self.ensemble = weights, classes, kept_head, ensemble
-        self.centres, self.caching, self.tap = centres, cache, tap if weights.features else ""
+        self.centres, self.caching, self.judge = centres, cache, judge
+        self.tap = tap if weights.features else ""
         self.cache: TeacherCache | None = None
         # Saved, so that a resumed training does not align a projector that has already learned.
         self.register_buffer("to_align", torch.tensor(align and projector is not None))
@@ -130,7 +131,7 @@ class Distil(nn.Module):
 
     def prepare(self, source: Source) -> None:
         """Make what stems from the training samples: class centres, the teacher's cache, the memory bank."""
-        check_labels(source.labels, self.classes)
+        self.judge.check(source.labels, self.classes)
         if self.centres:
             classes = self.classes or (int(source.labels.max()) + 1 if source.labels is not None else 0)
             weight = class_centres(self.teacher, source.in_order(), classes)
@@ -166,7 +167,7 @@ class Distil(nn.Module):
         shown = {name: term.detach() for name, term in terms.items()}
         answer = own if own is not None else shared
         if answer is not None and labels is not None:
-            shown["accuracy"] = accuracy(answer, labels)
+            shown["accuracy"] = self.judge.accuracy(answer, labels)
         return StepOutput(loss, shown, len(batch))
 
     def epoch_end(self, epoch: int) -> None:
@@ -238,10 +239,10 @@ class Distil(nn.Module):
     def _judged(self, name: str, logits: Tensor, theirs: Tensor | None, labels: Tensor | None) -> dict[str, Tensor]:
         terms = {}
         if getattr(self.weights, f"ce{name}") and labels is not None:
-            terms[f"ce{name}"] = cross_entropy(logits, labels)
+            terms[f"ce{name}"] = self.judge.labels(logits, labels)
         if getattr(self.weights, f"kl{name}") and theirs is not None:
             if theirs.shape != logits.shape:
                 found = f"the teacher gives {tuple(theirs.shape)}, the student {tuple(logits.shape)}"
                 raise UsageError("distil logits", found, "build both with the classes of the data")
-            terms[f"kl{name}"] = kl(logits, theirs, self.weights.temperature)
+            terms[f"kl{name}"] = self.judge.teacher(logits, theirs, self.weights.temperature)
         return terms

@@ -68,12 +68,16 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class Parts:
-    """What a method is made of: `classes` of the data (0: not known), `head` is another stage's classifier."""
+    """What a method is made of: `classes` of the data (0: not known), `head` is another stage's classifier.
+
+    prior: another stage's net that knows how often each class is there.
+    """
 
     student: nn.Module
     teacher: nn.Module | None
     classes: int
     head: nn.Linear | None = None
+    prior: nn.Module | None = None
 
 
 @dataclass(frozen=True)

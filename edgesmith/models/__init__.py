@@ -10,6 +10,9 @@ MODELS = Plugins(
         "iresnet": "edgesmith.models.iresnet:build",
         "mobilefacenet-wide": "edgesmith.models.mobilefacenet_wide:build",
         "resnet": "edgesmith.models.resnet:build",
+        "semantic": "edgesmith.models.semantic_head:build",
+        "tresnet_m": "edgesmith.models.tresnet:tresnet_m",
+        "tresnet_l": "edgesmith.models.tresnet:tresnet_l",
         "timm": "edgesmith.models.timm:build",
     },
 )

@@ -42,7 +42,7 @@ def _read_pickle(path: Path, trusted: bool) -> dict[str, Tensor]:
         loaded = torch.load(path, map_location="cpu", weights_only=False)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise DamagedArtifact(asked, str(error), "fetch or make the file again") from error
-    state = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else loaded
+    state = loaded.get("state_dict", loaded.get("model", loaded)) if isinstance(loaded, Mapping) else loaded
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise UsageError(asked, f"it holds a {type(loaded).__name__}, not a state dict", "save net.state_dict()")
     return dict(state)

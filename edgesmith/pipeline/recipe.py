@@ -16,6 +16,7 @@ from edgesmith.targets import TARGETS
 
 Spec = dict[str, Any]  # {"use": a name of a plug-in table, ...its options}
 _STRICT = {"extra": "forbid"}
+TAKEN = ("teacher", "head_from", "prior_from")  # keys of a method that name another net
 Positive = Annotated[int, Field(ge=1)]
 StageName = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]  # it becomes part of a folder's name
 
@@ -195,11 +196,11 @@ def _plugin_problems(raw: Mapping[str, Any]) -> list[str]:
 
 
 def _taken_problems(method: Mapping[str, Any], path: str, earlier: Sequence[str]) -> list[str]:
-    """What a stage takes from others: teacher is a stage or a pretrained model's spec, head_from is a stage."""
+    """What a stage takes from others: teacher is a stage or a pretrained model's spec, others are stages."""
     from edgesmith.pipeline.options import spec_problems, takes
 
     problems = []
-    for key in ("teacher", "head_from"):
+    for key in TAKEN:
         other = method.get(key)
         if key == "teacher" and isinstance(other, dict):
             problems += spec_problems("model", other, f"{path}.{key}")
@@ -207,6 +208,8 @@ def _taken_problems(method: Mapping[str, Any], path: str, earlier: Sequence[str]
             problems.append(f"{path}.{key}: no earlier stage is called {other!r} (there are: {list(earlier)})")
     if method.get("head_from") is not None and not takes("method", method, "head_mode"):
         problems.append(f"{path}.head_from: method {method.get('use')!r} shares no head")
+    if method.get("prior_from") is not None and not takes("method", method, "eta"):
+        problems.append(f"{path}.prior_from: method {method.get('use')!r} has no class prior")
     return problems
 
 
@@ -219,7 +222,7 @@ def _stage_problems(stage: Mapping[str, Any], path: str, earlier: Sequence[str])
     method = stage.get("method")
     if isinstance(method, dict):
         problems += _taken_problems(method, f"{path}.method", earlier)
-        method = {key: value for key, value in method.items() if key not in ("teacher", "head_from")}
+        method = {key: value for key, value in method.items() if key not in TAKEN}
     problems += spec_problems("method", method, f"{path}.method")
     if stage.get("model") is not None:
         problems += spec_problems("model", stage["model"], f"{path}.model")

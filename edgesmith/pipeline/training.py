@@ -36,7 +36,7 @@ def resolved(spec: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]
 
 def taken_from(stage: Train, data: Mapping[str, Any]) -> tuple[tuple[str, ...], dict[str, str]]:
     """The earlier stages a stage takes something from, and the digests of the files of a pretrained teacher."""
-    others = [stage.method.get(key) for key in ("teacher", "head_from")]
+    others = [stage.method.get(key) for key in ("teacher", "head_from", "prior_from")]
     names = tuple(dict.fromkeys(other for other in others if isinstance(other, str)))
     specs = [resolved(other, data) for other in others if isinstance(other, dict)]
     return names, {key: found for spec in specs for key, found in digest_of(spec).items()}
@@ -49,9 +49,10 @@ def task_of(recipe: Recipe, stage: Train, folders: Folders, trust: Trust) -> Tas
     method = dict(stage.method)
     teacher = _other_net(recipe, method.pop("teacher", None), folders, trust)
     shared = _head_from(recipe, method.pop("head_from", None), folders, trust)
+    prior = _other_net(recipe, method.pop("prior_from", None), folders, trust)
     head = getattr(student.module, "head", None)
     classes = head.out_features if isinstance(head, nn.Linear) else 0
-    return options.call("method", method, parts=Parts(student.module, teacher, classes, shared))
+    return options.call("method", method, parts=Parts(student.module, teacher, classes, shared, prior))
 
 
 def _other_net(recipe: Recipe, other: Any, folders: Folders, trust: Trust) -> nn.Module | None:
