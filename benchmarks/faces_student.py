@@ -115,6 +115,8 @@ def training_list(root: Path, work: Path, limit: int | None) -> dict[str, Any]:
     z = np.concatenate([embedded(root, place, names) for place, names in chosen.items()])
     shown = [f"{place}/{name}" for place, names in chosen.items() for name in names]
     keep, found = cleaned(shown, z, embedded(root, FOLDERS[1], tested))
+    trained_on = {who(name) for name, kept in zip(shown, keep) if kept and name.startswith(f"{FOLDERS[1]}/")}
+    found["people_trained_on_and_judged_by_name"] = len(trained_on & people)
     listed.write_text("\n".join(np.array(shown)[keep]) + "\n")
     records.save(facts, {"key": key, "facts": found})
     return found
@@ -229,11 +231,13 @@ def rows_of(nets: Mapping[str, Judged], timed: BenchRecord) -> list[dict[str, An
     arrays = nets[TEACHER].evaluation.arrays
     blocks = {m.target: m.latency.blocks_ms for m in timed.measurements if m.latency is not None}
     found = accuracies(arrays, outputs, f"{TEACHER} {FLOAT}")
+    same = {}
+    for target in nets[TEACHER].outputs:
+        alike = {label: out for label, out in outputs.items() if label.endswith(f" {target}")}
+        same |= accuracies(arrays, alike, f"{TEACHER} {target}")
     rows = []
     for label in outputs:
         name, _, target = label.partition(" ")
-        pair = {key: outputs[key] for key in dict.fromkeys((f"{TEACHER} {target}", label))}
-        same = accuracies(arrays, pair, f"{TEACHER} {target}")
         row: dict[str, Any] = {"net": name, "target": target, **nets[name].size}
         for metric in METRICS:
             row[metric] = _interval(found[label, metric].estimate)
