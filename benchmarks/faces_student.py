@@ -231,7 +231,7 @@ def rows_of(nets: Mapping[str, Judged], timed: BenchRecord) -> list[dict[str, An
     arrays = nets[TEACHER].evaluation.arrays
     blocks = {m.target: m.latency.blocks_ms for m in timed.measurements if m.latency is not None}
     found = accuracies(arrays, outputs, f"{TEACHER} {FLOAT}")
-    same = {}
+    same: dict[tuple[str, str], Accuracy] = {}
     for target in nets[TEACHER].outputs:
         alike = {label: out for label, out in outputs.items() if label.endswith(f" {target}")}
         same |= accuracies(arrays, alike, f"{TEACHER} {target}")
