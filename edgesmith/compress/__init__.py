@@ -12,7 +12,7 @@ METHODS = Plugins(
         "distil": "edgesmith.compress.distil:distil",
         "kd": "edgesmith.compress.head_sharing:kd",
         "th_kd": "edgesmith.compress.head_sharing:th_kd",
-        "margin": "edgesmith.compress.margin_task:margin",
+        "margin": "edgesmith.compress.margin_softmax:margin",
         "asl": "edgesmith.compress.asl:asl",
         "csl": "edgesmith.compress.csl:csl",
         "sdl": "edgesmith.compress.sdl_task:sdl",

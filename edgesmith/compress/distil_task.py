@@ -1,7 +1,7 @@
 """Distillation from a frozen teacher as a weighted sum of terms; every method of the family is a choice of weights.
 
 Terms: ce and kl judge the student's own head; ce_th and kl_th the student's embedding under the teacher's head; l2
-and cosine compare embeddings; crd contrasts them.
+and cosine compare embeddings; crd contrasts them; features compares the outputs of a layer inside both nets.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from edgesmith.compress.shared_head import (
     fold,
     procrustes,
 )
+from edgesmith.compress.tap import tapped
 from edgesmith.compress.task import (
     Batch,
     Phase,
@@ -38,8 +39,8 @@ from edgesmith.compress.task import (
     labels_of,
     without_samples,
 )
-from edgesmith.compress.teacher_cache import Answer, TeacherCache, open_cache
-from edgesmith.compress.terms import distance
+from edgesmith.compress.teacher_cache import Answer, TeacherCache, ask, open_cache
+from edgesmith.compress.terms import distance, feature_distance
 from edgesmith.errors import UsageError
 
 TEACHER = "teacher."
@@ -57,6 +58,7 @@ class Weights:
     cosine: float = 0.0
     crd: float = 0.0
     temperature: float = 4.0
+    features: float = 0.0
 
     def __post_init__(self) -> None:
         terms = {name: value for name, value in asdict(self).items() if name != "temperature"}
@@ -95,6 +97,7 @@ class Distil(nn.Module):
     kept_head: the student's head is another stage's and needs no training. ensemble: share of the teacher's head in
     what is deployed. centres: the teacher's head is to be made from class centres. cache: ask the teacher only once.
     judge: what the ce and kl terms are; for one class an image they are cross-entropy and KL of softmax.
+    tap: the path of the layer that `features` compares.
     """
 
     def __init__(
@@ -111,11 +114,13 @@ class Distil(nn.Module):
         centres: bool = False,
         cache: bool = False,
         judge: Judge = ONE_CLASS,
+        tap: str = "",
     ) -> None:
         super().__init__()
         self.student, self.teacher, self.projector, self.contrast = student, teacher, projector, contrast
         self.weights, self.classes, self.kept_head, self.ensemble = weights, classes, kept_head, ensemble
         self.centres, self.caching, self.judge = centres, cache, judge
+        self.tap = tap if weights.features else ""
         self.cache: TeacherCache | None = None
         self.missing: tuple[str, ...] = ()
         # Saved, so that a resumed training does not align a projector that has already learned.
@@ -139,7 +144,7 @@ class Distil(nn.Module):
             self.teacher.head = bare_head(weight.shape[1], classes).to(weight.device)
             self.teacher.head.weight.data.copy_(weight)
         if self.caching:
-            self.cache = open_cache(self.teacher, self._ask, source)
+            self.cache = open_cache(self.teacher, self._ask, source, self.tap)
         if self.contrast is not None:
             self.contrast.fill(source.labels, source.device)
         align_projector(self.student, source.spread)
@@ -147,8 +152,9 @@ class Distil(nn.Module):
     def step(self, batch: Batch, phase: Phase) -> StepOutput:
         w = self.weights
         labels = labels_of(batch) if w.ce or w.ce_th else batch.labels
-        z_t, theirs = self.cache.answer(batch) if self.cache is not None else self._asked(batch)
-        z_s, own = self._answered(batch)
+        z_t, theirs, maps = self.cache.answer(batch) if self.cache is not None else self._asked(batch)
+        with tapped(self.student, self.tap) as features:
+            z_s, own = self._answered(batch)
         projected = self._project(z_s, z_t) if w.aligned else None
         shared = self.teacher.head(projected) if w.shared else None  # type: ignore[operator]
         terms: dict[str, Tensor] = {}
@@ -159,6 +165,10 @@ class Distil(nn.Module):
                 terms[kind] = distance(projected, z_t, kind)  # type: ignore[arg-type]
         if self.contrast is not None:
             terms["crd"] = self.contrast(z_s, z_t, batch.rows)
+        if w.features:
+            if maps is None or not features:
+                raise UsageError(f"compare layer {self.tap}", "it did not run", "name a layer that both nets use")
+            terms["features"] = feature_distance(features[0], maps)
         loss = torch.stack([getattr(w, name) * term for name, term in terms.items()]).sum()
         shown = {name: term.detach() for name, term in terms.items()}
         answer = own if own is not None else shared
@@ -214,13 +224,7 @@ class Distil(nn.Module):
             return self._ask(batch)
 
     def _ask(self, batch: Batch) -> Answer:
-        """The teacher's embedding and logits, as far as it gives them."""
-        if not callable(getattr(self.teacher, "embed", None)):
-            return None, self.teacher(*batch.inputs)
-        z = self.teacher.embed(*batch.inputs)  # type: ignore[operator]
-        if not hasattr(self.teacher, "head"):
-            return z, self.teacher(*batch.inputs)
-        return z, None if self.teacher.head is None else self.teacher.head(z)  # type: ignore[operator]
+        return ask(self.teacher, batch, self.tap)
 
     def _answered(self, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
         """The student's embedding and logits, as far as the weights ask for them."""

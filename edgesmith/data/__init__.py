@@ -8,6 +8,7 @@ DATASETS = Plugins(
         "digits": "edgesmith.data.digits:load",
         "folder": "edgesmith.data.folder:load",
         "faces": "edgesmith.data.faces:load",
+        "face-templates": "edgesmith.data.face_templates:load",
         "faces-rec": "edgesmith.data.face_records:load",
         "shards": "edgesmith.data.shards:load",
         "scenes": "edgesmith.data.scenes:load",

@@ -11,7 +11,7 @@ from torch import nn
 from edgesmith.compress import METHODS
 from edgesmith.compress.fit import FitConfig, fit
 from edgesmith.compress.head_sharing import th_kd
-from edgesmith.compress.margin_task import margin
+from edgesmith.compress.margin_softmax import margin
 from edgesmith.compress.margins import MarginName
 from edgesmith.compress.optimizer import OptimizerChoice, make_optimizer
 from edgesmith.compress.task import Batch, Parts
