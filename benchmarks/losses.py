@@ -197,7 +197,9 @@ def child(*words: str, malloc: Mapping[str, str]) -> Any:
     """What this file prints as JSON in a process of its own."""
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, **malloc}
-    done = subprocess.run([sys.executable, __file__, *words], env=environment, check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, __file__, *words], env=environment, check=True, capture_output=True, text=True
+    )
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -254,7 +256,9 @@ def main() -> None:
     rows = rows_of(times)
     for row in rows:
         over = next(key for key in row if key.startswith("over"))
-        print(f"{row['shape']:>10}  {row['loss']:22} {row['step_ms']['value']:9.3f} ms  {row[over]['value']:7.2f} {over}")
+        print(
+            f"{row['shape']:>10}  {row['loss']:22} {row['step_ms']['value']:9.3f} ms  {row[over]['value']:7.2f} {over}"
+        )
     repeats = 1 if options.quick else 5
     for name in ("bce", "asl", "csl", "bce, plain", "asl, plain", "csl, plain"):
         found = [child("--memory", name, malloc=RETURN) for _ in range(repeats)]

@@ -52,7 +52,8 @@ def make_fabric(accelerator: str, precision: Precision, among: Ranks) -> Fabric:
     known = inspect.signature(DistributedDataParallel.__init__).parameters
     buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # torch before 2.13
     # A phase uses a part of the parameters, and so may a step (a head that takes no part, a path that is skipped).
-    ddp = DDPStrategy(find_unused_parameters=True, **{buffers: False})
+    options: dict[str, Any] = {buffers: False}
+    ddp = DDPStrategy(find_unused_parameters=True, **options)
     fabric = Fabric(
         accelerator=accelerator, strategy=ddp, devices=local, num_nodes=among.world // local, precision=precision
     )
@@ -142,11 +143,12 @@ def _put_back(module: nn.Module, name: str, part: nn.modules.batchnorm._BatchNor
 
 
 def _per_rank_names(task: Task) -> list[str]:
-    """Names of the parameters and buffers of `per_rank` submodules."""
-    module: nn.Module = task  # type: ignore[assignment]
+    """Names of the parameters and buffers of `per_rank` submodules; one that a task does without has none."""
+    parts = {name: getattr(task, name) for name in getattr(task, "per_rank", ())}
     return [
         f"{part}.{name}"
-        for part in getattr(task, "per_rank", ())
-        for named in (module.get_submodule(part).named_parameters, module.get_submodule(part).named_buffers)
+        for part, module in parts.items()
+        if module is not None
+        for named in (module.named_parameters, module.named_buffers)
         for name, _ in named()
     ]

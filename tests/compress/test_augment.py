@@ -2,6 +2,7 @@ import itertools
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 
 from edgesmith.compress.augment import AUGMENTS, augmented, cutout, mirrors, randaugment
