@@ -115,7 +115,8 @@ class Moving:
 
     def __call__(self, text: str) -> None:
         if text.endswith("..."):
-            self.display.reset(self.task, description=text, total=None)
+            self.display.remove_task(self.task)
+            self.task = self.display.add_task(text, total=None)
         else:
             self.display.console.print(text, markup=False, soft_wrap=True)
 

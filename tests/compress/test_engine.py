@@ -78,12 +78,9 @@ def test_every_rank_says_what_one_did(two, how, said) -> None:
         assert re.search(said, rank["faults"][how]), rank["faults"][how]
 
 
-@pytest.mark.parametrize("how", ["dies", "raises"])
-def test_a_rank_that_is_gone_ends_the_others(tmp_path, how) -> None:
-    first, second = several.run(tmp_path, how)
-    if first is not None:  # the spawner may have been faster than the network where a rank raises
-        assert "TrainingFailed: train on rank 0 of 2" in first["text"] and first["seconds"] < 20
-    assert second is None and (how == "raises" or first is not None)
+def test_a_rank_that_dies_ends_the_others(tmp_path) -> None:
+    first, second = several.run(tmp_path, "dies")
+    assert second is None and "TrainingFailed: train on rank 0 of 2" in first["text"] and first["seconds"] < 20
     assert not (tmp_path / "lost" / "last.ckpt").exists()
 
 
