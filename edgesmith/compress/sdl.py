@@ -109,12 +109,7 @@ class _Ranked(torch.autograd.Function):
         total, gradient = scores.new_zeros(len(scores)), torch.zeros_like(scores)
         negatives = scores.masked_fill(~absent, -torch.inf)  # the others are in no pair
         for part in torch.arange(len(image), device=scores.device).split(max(1, elements // scores.shape[1])):
-            i, p = image[part], label[part]
-            gap = negatives[i].sub_(scores[i, p][:, None])
-            total.index_add_(0, i, F.softplus(gap).sum(1) * share[part])
-            pull = gap.sigmoid_().mul_(share[part][:, None])
-            gradient.index_put_((i, p), -pull.sum(1), accumulate=True)
-            gradient.index_add_(0, i, pull)
+            _add_pairs(scores, negatives, (image[part], label[part]), share[part], total, gradient)
         ctx.save_for_backward(gradient)
         return total
 
@@ -123,6 +118,23 @@ class _Ranked(torch.autograd.Function):
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         (gradient,) = ctx.saved_tensors
         return gradient * outer[0][:, None], None, None, None
+
+
+def _add_pairs(
+    scores: Tensor,
+    negatives: Tensor,
+    positives: tuple[Tensor, Tensor],
+    share: Tensor,
+    total: Tensor,
+    gradient: Tensor,
+) -> None:
+    """Add the pairs of some positives to the loss and its gradient; what they take is free again afterwards."""
+    image, _ = positives
+    gap = negatives[image].sub_(scores[positives][:, None])
+    total.index_add_(0, image, F.softplus(gap).sum(1) * share)
+    pull = gap.sigmoid_().mul_(share[:, None])
+    gradient.index_put_(positives, -pull.sum(1), accumulate=True)
+    gradient.index_add_(0, image, pull)
 
 
 def check_shapes(directions: Tensor, bank: Tensor, targets: Tensor) -> None:
