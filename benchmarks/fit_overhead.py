@@ -82,7 +82,7 @@ def small(quick: bool) -> Setting:
 
 def faces(quick: bool) -> Setting:
     rng = np.random.default_rng(0)
-    count = 16 * (2 if quick else 6)
+    count = 16 * (2 if quick else 12)
     images = rng.integers(0, 256, (count, 112, 112, 3)).astype(np.uint8)
     split = Split({"image": images}, rng.integers(0, CLASSES, count))
     preprocessing = Preprocessing((112, 112), (0.5,) * 3, (0.5,) * 3)

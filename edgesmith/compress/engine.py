@@ -52,8 +52,8 @@ def make_fabric(accelerator: str, precision: Precision, among: Ranks) -> Fabric:
     known = inspect.signature(DistributedDataParallel.__init__).parameters
     buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # torch before 2.13
     # A phase uses a part of the parameters, and so may a step (a head that takes no part, a path that is skipped).
-    options: dict[str, Any] = {buffers: False}
-    ddp = DDPStrategy(find_unused_parameters=True, **options)
+    options: dict[str, Any] = {"find_unused_parameters": True, buffers: False}
+    ddp = DDPStrategy(**options)
     fabric = Fabric(
         accelerator=accelerator, strategy=ddp, devices=local, num_nodes=among.world // local, precision=precision
     )

@@ -22,7 +22,7 @@ def test_a_file_gets_plain_lines_and_a_bar_once_in_a_while(monkeypatch) -> None:
 
 def test_a_terminal_gets_a_bar_and_the_lines_above_it() -> None:
     text = io.StringIO()
-    console = Console(file=text, width=80, force_terminal=True)
+    console = Console(file=text, width=80, force_terminal=True, highlight=False, no_color=True)
     with Progress(TextColumn("{task.description}"), BarColumn(), console=console, auto_refresh=False) as display:
         say = output.Moving(display)
         say("train-a ...")
