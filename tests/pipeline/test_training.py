@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -175,3 +176,33 @@ def test_a_class_prior_is_taken_from_an_earlier_stage_and_estimated_once(tmp_pat
 def test_a_wrong_source_of_a_prior_is_named(tmp_path: Path, old: str, new: str, problem: str) -> None:
     with pytest.raises(RecipeError, match=problem):
         recipe(tmp_path, SELECTIVE.replace(old, new).replace(", top_k: 1", ""))
+
+
+def test_a_semantic_net_and_a_student_under_its_head(tmp_path: Path) -> None:
+    words = tmp_path / "words.npz"
+    rng = np.random.default_rng(0)
+    np.savez(words, names=np.array([f"label {i}" for i in range(16)]), vectors=rng.normal(size=(16, 5)))
+    small = "{size: 16, width: 4, blocks: [1], embedding: %d}"
+    net = f"{{use: semantic, words: {words}, rows: 2, backbone: resnet, options: {small}"
+    text = f"""
+name: words
+data: {{use: scenes, samples: 40, calibration: 8, evaluation: 20}}
+model: {net % 6}}}
+train:
+  - name: teacher
+    model: {net % 8}, seed: 3}}
+    method: {{use: sdl}}
+    fit: {{epochs: 1, batch: 16, lr: 0.001}}
+  - name: student
+    method: {{use: sdl, teacher: teacher, alpha: 0.5}}
+    fit: {{epochs: 1, batch: 16, lr: 0.001}}
+targets: {{required: [torch-fp32]}}
+bench: null
+"""
+    run, _ = train(tmp_path, text)
+    deployed, teacher = run.deployed.module, weights(run, "teacher")
+    assert deployed(torch.zeros(1, 3, 16, 16)).shape == (1, 16) and deployed.head.in_features == 6
+    assert torch.equal(deployed.head.bank, teacher["head.bank"])
+    before = run.keys["train-teacher"]
+    np.savez(words, names=np.array([f"label {i}" for i in range(16)]), vectors=rng.normal(size=(16, 5)))
+    assert Run(run.recipe, run.out, Trust(), str).keys["train-teacher"] != before  # the key covers the words
