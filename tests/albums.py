@@ -9,7 +9,13 @@ from edgesmith.models.album import build
 from edgesmith.models.card import Card
 
 SIZE = 12
-TINY = {"encoder_options": {"width": 8, "blocks": (1,), "embedding": 16}, "size": SIZE, "dim": 16, "heads": 2, "ffn": 24}
+TINY = {
+    "encoder_options": {"width": 8, "blocks": (1,), "embedding": 16},
+    "size": SIZE,
+    "dim": 16,
+    "heads": 2,
+    "ffn": 24,
+}
 
 
 def album_net(seed: int = 0, classes: int = 3, photos: int = 4, **options: object) -> tuple[nn.Module, Card]:

@@ -188,7 +188,7 @@ def test_an_encoder_may_bring_its_own_weights(tmp_path) -> None:
 )  # fmt: skip
 def test_photos_or_a_mask_of_the_wrong_shape_are_named(photos: tuple, mask: tuple) -> None:
     net, _ = album_net()
-    with pytest.raises(UsageError, match="photos|mask"):
+    with pytest.raises(UsageError, match=r"photos|mask"):
         net(torch.zeros(photos, dtype=torch.uint8), torch.ones(mask, dtype=torch.uint8))
 
 

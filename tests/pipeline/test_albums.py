@@ -1,4 +1,4 @@
-"""An album net through the pipeline: every artefact has two outputs, takes bytes and a mask, and agrees with PyTorch."""
+"""An album net through the pipeline: artefacts with two outputs that take bytes and a mask, and agree with PyTorch."""
 
 from __future__ import annotations
 
@@ -109,7 +109,9 @@ def test_events_and_importance_are_both_judged(made) -> None:
     rows = Albums(feed["photos"], feed["mask"], wanted["logits"].argmax(1), wanted["importance"], ("",) * COUNT)
     bundle = Bundle(made[1].folder, made[1].exported, {})
     outputs = Outputs({"torch-fp32": wanted, "ort-int8": wanted}, {})
-    found = judge(Evidence(rows.evaluation, outputs, bundle), {"drops": {"importance MAP@20%": 0.5}}, Targets(("ort-int8",)))
+    found = judge(
+        Evidence(rows.evaluation, outputs, bundle), {"drops": {"importance MAP@20%": 0.5}}, Targets(("ort-int8",))
+    )
     metrics = {row.metric: row.estimate.value for row in found.accuracies if row.target == "ort-int8"}
     assert metrics["top1"] == metrics["importance MAP@20%"] == 1 and metrics["importance rank"] == pytest.approx(1)
     assert {verdict.check: verdict.state for verdict in found.verdicts}["drop of importance MAP@20%"] == "pass"
