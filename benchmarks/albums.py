@@ -69,7 +69,8 @@ Answers = dict[str, np.ndarray]  # of one net on one seed's albums: right (A,), 
 
 def main() -> None:
     options = _options()
-    started, found = time.monotonic(), {}
+    started = time.monotonic()
+    found: dict[str, list[Answers]] = {}
     pictures = _pictures(options)
     for seed in range(1 if options.quick else options.seeds):
         nets, data = one_seed(pictures, seed, options.quick)
@@ -121,8 +122,9 @@ def one_seed(pictures: Mapping[str, np.ndarray], seed: int, quick: bool) -> tupl
 
 def encoder(options: Mapping[str, int], data: Data, seed: int, epochs: int, folder: Path) -> str:
     """Weights of an encoder that has learned the ten classes."""
-    net = resnet.build(**options, size=SIZE, classes=10, seed=seed)[0]
+    net = resnet.build(options["width"], embedding=options["embedding"], size=SIZE, classes=10, seed=seed)[0]
     config = FitConfig(epochs=epochs, batch=64, lr=0.05, augment="flip+shift", channels_last=True, threads=1, seed=seed)
+    assert data.train is not None
     fit(plain(Parts(net, None, 10)), data.train, HALF, config, folder / f"encoder{options['width']}")
     net.head = None
     save_weights(folder / f"encoder{options['width']}.safetensors", net)
@@ -185,7 +187,8 @@ def aggregators(quick: bool) -> list[dict[str, Any]]:
     """Size and time, in PyTorch on one thread, of the edge aggregator and of the paper's; runs interleaved."""
     torch.set_num_threads(1)
     sizes = {"edge": album.EDGE, "paper": {**album.EDGE, "photos": 32} if quick else album.PAPER}
-    rows, runs = [], {}
+    rows: list[dict[str, Any]] = []
+    runs: dict[str, tuple[nn.Module, tuple[torch.Tensor, torch.Tensor], list[float]]] = {}
     for name, own in sizes.items():
         places = own["photos"] if own.get("positions") else 0
         net = TransformerPooling(own["dim"], own["layers"], own["heads"], own["ffn"], "post", places, 0.0).eval()
@@ -195,9 +198,9 @@ def aggregators(quick: bool) -> list[dict[str, Any]]:
                      "macs": count_macs(net, *feed)})  # fmt: skip
     with torch.inference_mode():
         for turn in range(3 if quick else 30):
-            for net, feed, times in runs.values():
+            for pooling, given, times in runs.values():
                 started = time.perf_counter()
-                net(*feed)
+                pooling(*given)
                 times += [1e3 * (time.perf_counter() - started)] if turn else []
     for row in rows:
         row["ms"] = cell(intervals.percentile(runs[row["aggregator"]][2], 0.5))
