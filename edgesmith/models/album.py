@@ -171,7 +171,7 @@ def build(
         net = _net(frames, pooling, photos, classes, Sizes(dim, layers, heads, ffn, norm, positions, dropout))
     if weights:
         load_strict(net, read_weights(weights, trust_pickle), weights)
-    return net.eval(), _card(f"album-{pooling}", frames.size, photos, dim, classes, labels, () if weights else notes)
+    return net.eval(), card(f"album-{pooling}", frames.size, photos, dim, classes, labels, () if weights else notes)
 
 
 @dataclass(frozen=True)
@@ -216,9 +216,10 @@ def _net(frames: FrameEncoder, pooling: Pooling, photos: int, classes: int, size
     return AverageNet(frames, head, photos, scores=pooling == "scores")
 
 
-def _card(
+def card(
     name: str, size: tuple[int, int], photos: int, dim: int, classes: int, labels: Sequence[str], notes: Sequence[str]
 ) -> Card:
+    """The interface of an album net at a photo size and a number of photos; one without positions takes any number."""
     inputs = (TensorSpec("photos", (1, photos, *size, 3), "uint8"), TensorSpec("mask", (1, photos), "uint8"))
     first = TensorSpec("logits", (1, classes)) if classes else TensorSpec("embedding", (1, dim))
     outputs = (first, TensorSpec("importance", (1, photos)))

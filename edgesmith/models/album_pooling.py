@@ -22,7 +22,7 @@ INIT_STD = 0.02
 class Attention(nn.Module):
     """Multi-head attention that also tells where it looked.
 
-    Shape: queries (N, Q, d), tokens (N, T, d), kept bool (N, T) -> (N, Q, d) and attention (N, heads, Q, T).
+    Shape: queries (N, Q, d), tokens (N, T, d), missing bool (N, T) -> (N, Q, d) and attention (N, heads, Q, T).
     """
 
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
@@ -32,11 +32,11 @@ class Attention(nn.Module):
         self.project = nn.Linear(dim, dim)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, queries: Tensor, tokens: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, queries: Tensor, tokens: Tensor, missing: Tensor) -> tuple[Tensor, Tensor]:
         q, k, v = self._split(self.query(queries)), self._split(self.key(tokens)), self._split(self.value(tokens))
         scores = (q * self.scale) @ k.transpose(2, 3)
         # A choice, not a sum: int8 families quantize sums, and -1e4 would take the whole grid.
-        attention = scores.masked_fill(~kept[:, None, None, :], NOT_THERE).softmax(3)
+        attention = scores.masked_fill(missing[:, None, None, :], NOT_THERE).softmax(3)
         mixed = (self.dropout(attention) @ v).transpose(1, 2).flatten(2)
         return self.project(mixed), attention
 
@@ -59,11 +59,11 @@ class Block(nn.Module):
         self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, kept: Tensor, first_only: bool) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, missing: Tensor, first_only: bool) -> tuple[Tensor, Tensor]:
         """All tokens, or only the first one as it would come out. Also the attention of these tokens."""
         tokens = self.norm1(x) if self.pre else x
         asking, x = (tokens[:, :1], x[:, :1]) if first_only else (tokens, x)
-        mixed, attention = self.attention(asking, tokens, kept)
+        mixed, attention = self.attention(asking, tokens, missing)
         x = x + self.dropout(mixed)
         if self.pre:
             return x + self._feed(self.norm2(x)), attention
@@ -101,12 +101,13 @@ class TransformerPooling(nn.Module):
         if self.positions is not None:
             x = x + self.positions
         # CLS is always there, so that an album without photos still has one token to look at.
-        kept = torch.cat([torch.ones_like(kept[:, :1]), kept], 1)
+        weights = kept.to(x.dtype)  # joined as numbers: Core ML has no concatenation of truth values
+        missing = torch.cat([torch.ones_like(weights[:, :1]), weights], 1) < 0.5
         x = self.dropout(x)
         *front, last = self.blocks
         for block in front:
-            x, _ = block(x, kept, first_only=False)
-        x, attention = last(x, kept, first_only=True)
+            x, _ = block(x, missing, first_only=False)
+        x, attention = last(x, missing, first_only=True)
         return self.norm(x[:, 0]), attention.mean(1)[:, 0, 1:]
 
     def _led_by_cls(self, embeddings: Tensor) -> Tensor:
@@ -116,8 +117,8 @@ class TransformerPooling(nn.Module):
         computes nonsense behind a quantized pad.
         """
         places = torch.arange(embeddings.shape[1] + 1, device=embeddings.device)
-        moved = embeddings.index_select(1, (places - 1).clamp(min=0))
-        return torch.where((places == 0)[None, :, None], self.cls, moved)
+        behind = (places > 0).to(places.dtype)  # not clamp, whose integers Core ML takes for floats
+        return torch.where((places == 0)[None, :, None], self.cls, embeddings.index_select(1, places - behind))
 
 
 def shares(kept: Tensor) -> Tensor:

@@ -53,7 +53,7 @@ def judge_importance(arrays: Arrays, outputs: Outputs, reference: str) -> tuple[
 def _against_people(
     name: str, truth: np.ndarray, kept: np.ndarray, outputs: Outputs, reference: str, bad: dict[str, float]
 ) -> Accuracy:
-    values = _album_values(truth, outputs[name], kept, SHOWN)
+    values = album_values(truth, outputs[name], kept, SHOWN)
     told = ~np.isnan(values)
     n = 0 if bad else int(told.sum())
     metric = f"importance MAP@{100 * SHOWN:.0f}%"
@@ -61,7 +61,7 @@ def _against_people(
         return Accuracy(name, metric, Interval(math.nan, None, None), None, 0, bad)
     drop = None
     if name != reference:
-        theirs = _album_values(truth, outputs[reference], kept, SHOWN)
+        theirs = album_values(truth, outputs[reference], kept, SHOWN)
         drop = _not_narrower(intervals.mean((theirs - values)[told]), n)
     extra: dict[str, float] = {}
     for share in SHARES:
@@ -71,7 +71,7 @@ def _against_people(
     return Accuracy(name, metric, _not_narrower(intervals.mean(values[told]), n), drop, n, extra)
 
 
-def _album_values(truth: np.ndarray, output: np.ndarray, kept: np.ndarray, share: float) -> np.ndarray:
+def album_values(truth: np.ndarray, output: np.ndarray, kept: np.ndarray, share: float) -> np.ndarray:
     """AP of each album's ranking, NaN where it ranks nothing. Shape: (A, S) thrice -> (A,)."""
     found = np.full(len(truth), math.nan)
     for row, use in enumerate(kept & ~np.isnan(truth)):

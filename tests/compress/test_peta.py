@@ -148,7 +148,8 @@ def test_importance_kl_is_of_shares_and_safe_without_photos() -> None:
     ("options", "teacher"),
     [({"kd": 1.0}, None), ({"event": 0.0}, None), ({"event": -1.0}, None), ({"temperature": 0.0}, None),
      ({"loss": "ce"}, None), ({"sampling": "first"}, None), ({"kd": 1.0}, {"classes": 5}),
-     ({"kd": 1.0}, {"classes": 0}), ({"embedding": 1.0}, {"positions": True, "photos": 9})],
+     ({"kd": 1.0}, {"classes": 0}),
+     ({"embedding": 1.0}, {"positions": True, "photos": 9})],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused(options: dict, teacher: dict | None) -> None:
     other = None if teacher is None else album_net(1, **teacher)[0]

@@ -13,10 +13,10 @@ def test_shares_are_those_of_the_photos_that_are_there() -> None:
 def test_attention_never_looks_at_what_is_not_there() -> None:
     torch.manual_seed(0)
     attention = Attention(8, 2, 0.0)
-    kept = torch.tensor([[True, False, True]])
-    _, weights = attention(torch.randn(1, 2, 8), 100 * torch.randn(1, 3, 8), kept)
+    missing = torch.tensor([[False, True, False]])
+    _, weights = attention(torch.randn(1, 2, 8), 100 * torch.randn(1, 3, 8), missing)
     assert not weights[..., 1].any() and torch.allclose(weights.sum(3), torch.ones(1, 2, 2))
-    nothing, weights = attention(torch.randn(1, 1, 8), torch.randn(1, 3, 8), torch.zeros(1, 3, dtype=torch.bool))
+    nothing, weights = attention(torch.randn(1, 1, 8), torch.randn(1, 3, 8), torch.ones(1, 3, dtype=torch.bool))
     assert nothing.isfinite().all() and torch.allclose(weights, torch.full_like(weights, 1 / 3))
 
 
