@@ -170,7 +170,8 @@ def embedded(root: Path, place: str, names: Sequence[str]) -> np.ndarray:
 
 def trained(recipe: Recipe, work: Path) -> Path:
     """The student's weights by this recipe and list of pictures; trained where they are not there yet."""
-    plan = json.loads(json.dumps([recipe.model, [vars(stage) for stage in recipe.train]]))
+    stages = [{"name": s.name, "method": s.method, "model": s.model, "fit": s.fit} for s in recipe.train]
+    plan = json.loads(json.dumps([recipe.model, stages]))
     key = content_key(plan, sha256(work / "train.txt"))
     file = work / "weights" / f"{recipe.name}-{key[:8]}.safetensors"
     if file.exists():
