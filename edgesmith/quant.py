@@ -66,10 +66,14 @@ class BiasOf:
 
 @dataclass(frozen=True)
 class EdgeRange:
-    """What calibration saw on one edge. Shape: low, high (C,) per channel (axis 1), or (1,) where there is none."""
+    """What calibration saw on one edge. Shape: low, high, mean (C,) per channel (axis 1), or (1,) where there is none.
+
+    A weight has no mean.
+    """
 
     low: np.ndarray
     high: np.ndarray
+    mean: np.ndarray | None = None
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -91,7 +95,10 @@ class RangeRecord:
 class QuantPlan:
     """How one family represents every edge, and the precision of each layer.
 
-    rewrites: activation path -> the form it must be lowered to before the edges apply (graph/rewrite.py).
+    Before the edges apply, the folded program is changed by graph/rewrite.py, in this order:
+    factors: name of a group of values -> the factor (C,) its channels take (graph/channels.py).
+    rewrites: activation path -> the form it must be lowered to.
+    bias_shifts: layer path -> what is added to its bias (C,).
     """
 
     family: str
@@ -100,6 +107,8 @@ class QuantPlan:
     instruction_set: str
     rewrites: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    factors: Mapping[str, np.ndarray] = field(default_factory=dict)
+    bias_shifts: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def digest(self) -> str:
         """A short fingerprint of every number in the plan."""

@@ -81,6 +81,10 @@ def _from_images(exported: Exported, inputs: Arrays, rows: np.ndarray) -> Arrays
 
 
 def _as_taken(spec: TensorSpec, array: np.ndarray) -> np.ndarray:
-    """A float array in the model's own float type; other types are left for the session to refuse."""
-    taken = spec.numpy_type
-    return np.ascontiguousarray(array.astype(taken) if taken.kind == "f" == array.dtype.kind else array)
+    """A float array in the model's own float type, whole numbers in a wider type of whole numbers.
+
+    Other types are left for the session to refuse.
+    """
+    taken, given = spec.numpy_type, array.dtype
+    whole = taken.kind in "iu" and given.kind in "iu" and np.can_cast(given, taken)
+    return np.ascontiguousarray(array.astype(taken) if whole or taken.kind == "f" == given.kind else array)

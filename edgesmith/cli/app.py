@@ -10,7 +10,21 @@ import warnings
 import typer
 from typer.exceptions import TyperException
 
-from edgesmith.cli import bench, devices, doctor, export, inspect, output, predict, quantize, report, run, train, verify
+from edgesmith.cli import (
+    bench,
+    devices,
+    doctor,
+    export,
+    inspect,
+    output,
+    predict,
+    quantize,
+    report,
+    run,
+    search,
+    train,
+    verify,
+)
 from edgesmith.errors import EdgesmithError
 
 INTERRUPTED = 130
@@ -23,7 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for verb in (run, train, quantize, export, bench, verify, report, predict, doctor, devices, inspect):
+for verb in (run, train, search, quantize, export, bench, verify, report, predict, doctor, devices, inspect):
     app.command(verb.__name__.rpartition(".")[2])(verb.command)
 
 

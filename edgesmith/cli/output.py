@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from typer.exceptions import TyperException
 
 from edgesmith import records
 from edgesmith.errors import EdgesmithError
 
+LINE_EVERY_S = 60.0
 _REAL_STDOUT = 1  # replaced while stdout_kept_clean is active
 
 
@@ -41,7 +44,9 @@ def stdout_kept_clean(active: bool) -> Iterator[None]:
 
 
 def print_json(value: Any) -> None:
-    """Write one JSON object to the real stdout."""
+    """Write one JSON object to the real stdout; of several processes the first alone does."""
+    if not leads():
+        return
     text = json.dumps(records.to_json(value), indent=1, allow_nan=False) + "\n"
     sys.stdout.flush()
     os.write(_REAL_STDOUT, text.encode())
@@ -86,26 +91,67 @@ def print_bug(error: Exception, as_json: bool) -> None:
         print_json({"error": {"asked": "run the command", "found": text, "todo": todo, "exit_code": 4}})
 
 
+class Plain:
+    """Lines for a file or a pipe; the state of a bar is one of them once in a while."""
+
+    def __init__(self, console: Console) -> None:
+        self.console, self.shown = console, time.monotonic()
+
+    def __call__(self, text: str) -> None:
+        self.console.print(text, markup=False, soft_wrap=True)
+
+    def bar(self, text: str, share: float) -> None:
+        """Long work, and how much of it is done."""
+        if time.monotonic() - self.shown > LINE_EVERY_S:
+            self.shown = time.monotonic()
+            self(f"{text}, {share:.0%} of all epochs")
+
+
+class Moving:
+    """A terminal: lines that stay, and below them one that moves, with a bar where the end is known."""
+
+    def __init__(self, display: Progress) -> None:
+        self.display, self.task = display, display.add_task("", total=None)
+
+    def __call__(self, text: str) -> None:
+        if text.endswith("..."):
+            self.display.remove_task(self.task)
+            self.task = self.display.add_task(text, total=None)
+        else:
+            self.display.console.print(text, markup=False, soft_wrap=True)
+
+    def bar(self, text: str, share: float) -> None:
+        """Long work, and how much of it is done."""
+        self.display.update(self.task, description=text, completed=share, total=1.0)
+
+
 @contextmanager
 def progress() -> Iterator[Callable[[str], None]]:
-    """A function that shows what is going on: a moving line on a terminal, plain lines otherwise."""
+    """A function that shows what is going on: a moving line on a terminal, plain lines otherwise.
+
+    Of several processes that torchrun started, the first alone shows it.
+    """
+    if not leads():
+        yield lambda text: None
+        return
     console = Console(stderr=True, highlight=False)
     if not console.is_terminal:
-        yield lambda text: console.print(text, markup=False, soft_wrap=True)
+        yield Plain(console)
         return
-    with console.status("") as status:
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as display:
+        yield Moving(display)
 
-        def say(text: str) -> None:
-            if text.endswith("..."):
-                status.update(text)
-            else:
-                console.print(text, markup=False, soft_wrap=True)
 
-        yield say
+def leads() -> bool:
+    """Whether this process speaks for all that torchrun started."""
+    return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("RANK", "0") == "0"
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
     """A table on stdout, as wide as it needs to be when stdout is not a terminal."""
+    if not leads():
+        return
     console = Console() if sys.stdout.isatty() else Console(width=200)
     table = Table(*header, title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for row in rows:

@@ -21,7 +21,11 @@ LUMA = (0.299, 0.587, 0.114)
 
 @dataclass(frozen=True)
 class Batches:
-    """All mini-batches of a split in an order, and with an augmentation, that (seed, epoch) fixes."""
+    """All mini-batches of a split in an order, and with an augmentation, that (seed, epoch) fixes.
+
+    rows: the only samples to take, where it is not the whole split. rank, world: of each batch only this process's
+    share is given, the shares are equally large, and together they are the batch of one process.
+    """
 
     inputs: tuple[Tensor, ...]
     labels: Tensor | None
@@ -30,22 +34,38 @@ class Batches:
     seed: int
     augment: Augment
     channels_last: bool
+    rows: Tensor | None = None
+    rank: int = 0
+    world: int = 1
+
+    def __len__(self) -> int:
+        return len(self.inputs[0] if self.rows is None else self.rows)
 
     def steps(self) -> int:
-        """Batches in an epoch: a last one of a single sample is left out, as batch norm cannot take it."""
-        count = len(self.inputs[0])
-        full, rest = divmod(count, self.size)
-        return full + (1 if rest > 1 or not full else 0)
+        """Batches in an epoch, the same on every rank.
+
+        A last batch that would give a rank a single sample is left out, as batch norm cannot take it; of a smaller
+        last one that the ranks cannot share equally, the odd samples are.
+        """
+        full, rest = divmod(len(self), self.size)
+        return full + (1 if rest // self.world > 1 or not full else 0)
 
     def epoch(self, epoch: int, device: torch.device) -> Iterator[Batch]:
         """The batches of one epoch, on the device and ready for the model."""
         generator = torch.Generator().manual_seed((self.seed << 20) + epoch)
-        order = torch.randperm(len(self.inputs[0]), generator=generator)
+        order = torch.randperm(len(self), generator=generator)
+        order = order if self.rows is None else self.rows[order]
+        if self.rank:  # the order is that of every rank, the augmentation is its own
+            generator.manual_seed((self.rank << 48) + (self.seed << 20) + epoch)
         for step in range(self.steps()):
-            rows = order[step * self.size : (step + 1) * self.size]
+            rows = self._share(order[step * self.size : (step + 1) * self.size])
             mirrored = mirrors(len(rows), self.augment, generator)
             inputs = tuple(self._augmented(array[rows], mirrored, generator, device) for array in self.inputs)
             yield self._batch(inputs, rows, mirrored, device)
+
+    def _share(self, rows: Tensor) -> Tensor:
+        size = len(rows) // self.world
+        return rows[self.rank * size : (self.rank + 1) * size]
 
     def read(self, rows: Tensor, mirrored: bool, device: torch.device) -> Batch:
         """These samples without augmentation, or all of them flipped. Raises: UsageError to flip what is no picture."""

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from edgesmith.compress.ranks import ranks
 from edgesmith.compress.task import at_least_fp32
 from edgesmith.errors import UsageError
 
@@ -111,10 +112,12 @@ class Contrast(nn.Module):
         else:
             cosines = torch.einsum("nd,nkd->nk", anchors, bank[picked])
         raw = (cosines / self.temperature).exp()
-        if self.norms[side] < 0:  # fixed from the first batch on
-            self.norms[side] = raw.detach().mean() * len(bank)
+        if self.norms[side] < 0:  # fixed from the first batch on, that of all processes
+            means = ranks().gather(raw.detach().mean())
+            self.norms[side] = torch.stack(means).mean() * len(bank)
         return raw / self.norms[side].clone()
 
     @torch.no_grad()
     def _remember(self, bank: Tensor, values: Tensor, rows: Tensor) -> None:
+        values, rows = (torch.cat(ranks().gather(part.detach())) for part in (values, rows))  # one bank for all
         bank[rows] = F.normalize(self.momentum * bank[rows] + (1 - self.momentum) * values, dim=1)

@@ -11,6 +11,7 @@ from edgesmith.compress.contrastive import Contrast
 from edgesmith.compress.distil_task import Distil, Weights
 from edgesmith.compress.judge import ONE_CLASS, Judge
 from edgesmith.compress.shared_head import HeadMode, Start, bare_head, borrow_head, embedding_size, make_projector
+from edgesmith.compress.tap import layer_at
 from edgesmith.compress.task import Parts, check_classes
 from edgesmith.errors import UsageError
 
@@ -32,6 +33,7 @@ class Options:
     crd_temperature: float = 0.07
     crd_momentum: float = 0.5
     seed: int = 0
+    layer: str = ""
 
 
 def distil(
@@ -42,7 +44,9 @@ def distil(
     l2: float = 0.0,
     cosine: float = 0.0,
     crd: float = 0.0,
+    features: float = 0.0,
     temperature: float = 4.0,
+    layer: str = "",
     projector: Start = "procrustes",
     head_mode: HeadMode = "shared_frozen",
     head: TeacherHead = "own",
@@ -53,16 +57,19 @@ def distil(
     crd_momentum: float = 0.5,
     seed: int = 0,
 ) -> Distil:
-    """Any sum of cross-entropy, logit distillation (kd), KL under the teacher's head (th), l2, cosine and CRD.
+    """Any sum of cross-entropy, logit distillation (kd), KL under the teacher's head (th), l2, cosine, CRD, features.
+
+    features compares what `layer` gives in both nets, where they have one of the same name and shape.
 
     projector bridges embeddings of unequal size. head_mode is for a head taken from another stage. head "centres"
     makes the teacher's head from the mean embedding of each class. cache asks the teacher once for each sample.
     Raises: UsageError for parts or options that do not fit.
     """
     options = Options(
-        projector, head_mode, head, cache, 0.0, crd_dim, crd_negatives, crd_temperature, crd_momentum, seed
-    )
-    weights = Weights(ce, kd, 0.0, th, l2, cosine, crd, temperature)
+        projector, head_mode, head, cache, 0.0, crd_dim, crd_negatives, crd_temperature, crd_momentum, seed,
+        layer if features else "",
+    )  # fmt: skip
+    weights = Weights(ce, kd, 0.0, th, l2, cosine, crd, temperature, features)
     return assemble(parts, weights, options)
 
 
@@ -91,10 +98,15 @@ def assemble(parts: Parts, weights: Weights, options: Options, judge: Judge = ON
         bridge = make_projector(*sizes, o.projector, o.seed)
     if weights.crd:
         contrast = Contrast(sizes, o.crd_dim, o.crd_negatives, o.crd_temperature, o.crd_momentum, o.seed)
+    if weights.features and not o.layer:
+        raise UsageError("distil features", "no layer is named", "give layer, a path in both nets")
+    if weights.features:
+        layer_at(student, o.layer, "student")
+        layer_at(teacher, o.layer, "teacher")
     align = o.projector == "procrustes"
     return Distil(
         student, teacher, weights, bridge, align, contrast, classes,
-        borrowed, o.ensemble, o.head == "centres", o.cache, judge,
+        borrowed, o.ensemble, o.head == "centres", o.cache, judge, o.layer,
     )  # fmt: skip
 
 

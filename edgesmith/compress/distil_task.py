@@ -1,7 +1,7 @@
 """Distillation from a frozen teacher as a weighted sum of terms; every method of the family is a choice of weights.
 
 Terms: ce and kl judge the student's own head; ce_th and kl_th the student's embedding under the teacher's head; l2
-and cosine compare embeddings; crd contrasts them.
+and cosine compare embeddings; crd contrasts them; features compares the outputs of a layer inside both nets.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from edgesmith.compress.class_centres import NOTE, class_centres
 from edgesmith.compress.contrastive import Contrast
 from edgesmith.compress.judge import ONE_CLASS, Judge
+from edgesmith.compress.ranks import ranks
 from edgesmith.compress.shared_head import (
     EnsembleNet,
     HeadEnsemble,
@@ -27,16 +28,19 @@ from edgesmith.compress.shared_head import (
     fold,
     procrustes,
 )
+from edgesmith.compress.tap import tapped
 from edgesmith.compress.task import (
     Batch,
     Phase,
     Source,
     StepOutput,
     at_least_fp32,
+    empty_classes,
     labels_of,
+    without_samples,
 )
-from edgesmith.compress.teacher_cache import Answer, TeacherCache, open_cache
-from edgesmith.compress.terms import distance
+from edgesmith.compress.teacher_cache import Answer, TeacherCache, ask, open_cache
+from edgesmith.compress.terms import distance, feature_distance
 from edgesmith.errors import UsageError
 
 TEACHER = "teacher."
@@ -54,6 +58,7 @@ class Weights:
     cosine: float = 0.0
     crd: float = 0.0
     temperature: float = 4.0
+    features: float = 0.0
 
     def __post_init__(self) -> None:
         terms = {name: value for name, value in asdict(self).items() if name != "temperature"}
@@ -92,6 +97,7 @@ class Distil(nn.Module):
     kept_head: the student's head is another stage's and needs no training. ensemble: share of the teacher's head in
     what is deployed. centres: the teacher's head is to be made from class centres. cache: ask the teacher only once.
     judge: what the ce and kl terms are; for one class an image they are cross-entropy and KL of softmax.
+    tap: the path of the layer that `features` compares.
     """
 
     def __init__(
@@ -108,12 +114,15 @@ class Distil(nn.Module):
         centres: bool = False,
         cache: bool = False,
         judge: Judge = ONE_CLASS,
+        tap: str = "",
     ) -> None:
         super().__init__()
         self.student, self.teacher, self.projector, self.contrast = student, teacher, projector, contrast
         self.weights, self.classes, self.kept_head, self.ensemble = weights, classes, kept_head, ensemble
         self.centres, self.caching, self.judge = centres, cache, judge
+        self.tap = tap if weights.features else ""
         self.cache: TeacherCache | None = None
+        self.missing: tuple[str, ...] = ()
         # Saved, so that a resumed training does not align a projector that has already learned.
         self.register_buffer("to_align", torch.tensor(align and projector is not None))
         self.teacher.requires_grad_(False).eval()
@@ -122,18 +131,20 @@ class Distil(nn.Module):
     @property
     def notes(self) -> tuple[str, ...]:
         """What the record of this training must say."""
-        return (NOTE,) if self.centres else ()
+        return ((NOTE,) if self.centres else ()) + self.missing
 
     def prepare(self, source: Source) -> None:
         """Make what stems from the training samples: class centres, the teacher's cache, the memory bank."""
         self.judge.check(source.labels, self.classes)
+        if empty := empty_classes(source.labels, self.classes):
+            self.missing = (without_samples(empty, self.classes),)
         if self.centres:
             classes = self.classes or (int(source.labels.max()) + 1 if source.labels is not None else 0)
             weight = class_centres(self.teacher, source.in_order(), classes)
             self.teacher.head = bare_head(weight.shape[1], classes).to(weight.device)
             self.teacher.head.weight.data.copy_(weight)
         if self.caching:
-            self.cache = open_cache(self.teacher, self._ask, source)
+            self.cache = open_cache(self.teacher, self._ask, source, self.tap)
         if self.contrast is not None:
             self.contrast.fill(source.labels, source.device)
         align_projector(self.student, source.spread)
@@ -141,8 +152,9 @@ class Distil(nn.Module):
     def step(self, batch: Batch, phase: Phase) -> StepOutput:
         w = self.weights
         labels = labels_of(batch) if w.ce or w.ce_th else batch.labels
-        z_t, theirs = self.cache.answer(batch) if self.cache is not None else self._asked(batch)
-        z_s, own = self._answered(batch)
+        z_t, theirs, maps = self.cache.answer(batch) if self.cache is not None else self._asked(batch)
+        with tapped(self.student, self.tap) as features:
+            z_s, own = self._answered(batch)
         projected = self._project(z_s, z_t) if w.aligned else None
         shared = self.teacher.head(projected) if w.shared else None  # type: ignore[operator]
         terms: dict[str, Tensor] = {}
@@ -153,6 +165,10 @@ class Distil(nn.Module):
                 terms[kind] = distance(projected, z_t, kind)  # type: ignore[arg-type]
         if self.contrast is not None:
             terms["crd"] = self.contrast(z_s, z_t, batch.rows)
+        if w.features:
+            if maps is None or not features:
+                raise UsageError(f"compare layer {self.tap}", "it did not run", "name a layer that both nets use")
+            terms["features"] = feature_distance(features[0], maps)
         loss = torch.stack([getattr(w, name) * term for name, term in terms.items()]).sum()
         shown = {name: term.detach() for name, term in terms.items()}
         answer = own if own is not None else shared
@@ -208,13 +224,7 @@ class Distil(nn.Module):
             return self._ask(batch)
 
     def _ask(self, batch: Batch) -> Answer:
-        """The teacher's embedding and logits, as far as it gives them."""
-        if not callable(getattr(self.teacher, "embed", None)):
-            return None, self.teacher(*batch.inputs)
-        z = self.teacher.embed(*batch.inputs)  # type: ignore[operator]
-        if not hasattr(self.teacher, "head"):
-            return z, self.teacher(*batch.inputs)
-        return z, None if self.teacher.head is None else self.teacher.head(z)  # type: ignore[operator]
+        return ask(self.teacher, batch, self.tap)
 
     def _answered(self, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
         """The student's embedding and logits, as far as the weights ask for them."""
@@ -227,8 +237,9 @@ class Distil(nn.Module):
         if self.projector is None or z_s is None or z_t is None:
             return z_s
         if self.to_align:
-            with torch.no_grad():
-                self.projector.weight.copy_(procrustes(at_least_fp32(z_s), at_least_fp32(z_t)))
+            with torch.no_grad():  # by the batch of all processes, so that all start from one projector
+                everyones = [torch.cat(ranks().gather(at_least_fp32(z.detach()))) for z in (z_s, z_t)]
+                self.projector.weight.copy_(procrustes(*everyones))
                 self.to_align.fill_(False)  # type: ignore[operator]
         return self.projector(z_s)
 

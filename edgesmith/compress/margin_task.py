@@ -1,48 +1,143 @@
-"""Train an embedding by margin softmax, with class centres of its own or the frozen ones of another net.
+"""Train an embedding by margin softmax: class centres of its own, the frozen ones of a teacher, or both.
 
-Frozen centres are what head sharing does with a margin: nets that learn against the same centres give embeddings of
-one space. Source: "It's All in the Head", arXiv 2201.06945, for the shared head; margins.py and partial_fc.py.
+With a teacher this is head sharing for face nets, whose heads are dropped in use:
+
+    L = (1 - a_th) M(W_own; z_s) + a_th M(W_frozen; z_s) + l2 mean ||z_s/|z_s| - z_t/|z_t|||^2
+
+M is the cross-entropy of the margin softmax; W_frozen are the teacher's class centres (TH-KD), or those of a first
+student that both it and the teacher were trained under (SH-KD). Source: "It's All in the Head", arXiv 2201.06945,
+equations (2) and (3); its face losses were never published, a margin in their place is our reading. margins.py and
+partial_fc.py have the rest.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from typing import Literal, get_args
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgesmith.compress.margins import MarginLogits, MarginName, make_margin
+from edgesmith.compress.class_centres import NOTE, class_centres
 from edgesmith.compress.partial_fc import PartialFC
 from edgesmith.compress.sharded_softmax import batch_sizes
-from edgesmith.compress.task import Batch, Parts, Phase, StepOutput, check_classes, cross_entropy, labels_of
+from edgesmith.compress.task import (
+    Batch,
+    Phase,
+    Source,
+    StepOutput,
+    check_labels,
+    cross_entropy,
+    empty_classes,
+    labels_of,
+    without_samples,
+)
+from edgesmith.compress.teacher_cache import Answer, TeacherCache, ask, open_cache
+from edgesmith.compress.terms import distance
 from edgesmith.errors import UsageError
 
-HeadMode = Literal["own", "shared_frozen"]
+TEACHER = "teacher."
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """What comes from the teacher: share of its frozen centres in the loss, weight of the distance to its embedding.
+
+    centres: makes the frozen head of the teacher's class centres, once the samples are known; classes 0: not known.
+    cache: ask the teacher only once.
+    """
+
+    a_th: float = 0.0
+    l2: float = 0.0
+    centres: Callable[[Tensor], PartialFC] | None = None
+    classes: int = 0
+    cache: bool = False
 
 
 class MarginTask(nn.Module):
-    """Cross-entropy of the margin softmax on the student's embedding; a linear head of the student takes no part."""
+    """The loss above on the student's embedding; a linear head of the student takes no part.
 
-    def __init__(self, student: nn.Module, centres: PartialFC, deploy_head: bool = False) -> None:
+    Among several processes each holds the centres of its own classes.
+    """
+
+    per_rank = ("own", "shared")
+
+    def __init__(
+        self,
+        student: nn.Module,
+        own: PartialFC | None,
+        deploy_head: bool = False,
+        shared: PartialFC | None = None,
+        teacher: nn.Module | None = None,
+        sharing: Sharing = Sharing(),
+    ) -> None:
         super().__init__()
-        self.student, self.centres, self.deploy_head = student, centres, deploy_head
+        self.student, self.own, self.shared, self.teacher = student, own, shared, teacher
+        self.deploy_head, self.sharing = deploy_head, sharing
+        self.cache: TeacherCache | None = None
+        self.missing: tuple[str, ...] = ()
+        if teacher is not None:
+            teacher.requires_grad_(False).eval()
         self.phases = (Phase("margin", "train", self._learning),)
 
+    @property
+    def centres(self) -> PartialFC:
+        """The student's own centres, or the frozen ones where they are all there is. Raises: UsageError."""
+        found = self.own or self.shared
+        if found is None:
+            raise UsageError("margin softmax on class centres", "the samples were not seen yet", "train by fit()")
+        return found
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the record of this training must say."""
+        return (*((NOTE,) if self.sharing.centres else ()), *self.missing)
+
+    def prepare(self, source: Source) -> None:
+        """Look at the labels, and make what stems from the samples: class centres and the teacher's cache.
+
+        Raises: UsageError for a label outside the classes, or when a class that learns a centre has no sample. Centres
+        that do not move may be of classes that are not there: a note then says so.
+        """
+        self._look_at(source.labels)
+        if self.teacher is None:
+            return
+        if self.sharing.centres is not None:
+            found = int(source.labels.max()) + 1 if source.labels is not None and len(source.labels) else 0
+            rows = class_centres(self.teacher, source.in_order(), self.sharing.classes or found)
+            self.shared = self.sharing.centres(rows).to(rows.device)
+        if self.sharing.cache and self.sharing.l2:
+            self.cache = open_cache(self.teacher, self._ask, source)
+
+    def _look_at(self, labels: Tensor | None) -> None:
+        known = self.own or self.shared
+        classes = self.sharing.classes if known is None else known.classes
+        check_labels(labels, classes)
+        if empty := empty_classes(labels, classes):
+            if self.own is not None:
+                todo = "number the classes without gaps, and build the student with their number"
+                raise UsageError("learn a centre for every class", without_samples(empty, classes), todo)
+            self.missing = (without_samples(empty, classes),)
+
     def step(self, batch: Batch, phase: Phase) -> StepOutput:
-        labels = labels_of(batch)
+        labels, a_th, centres = labels_of(batch), self.sharing.a_th, self.centres
         z = self.student.embed(*batch.inputs)  # type: ignore[operator]
-        if not self.centres.whole:
-            loss = self.centres(z, labels)
-            return StepOutput(loss, {"ce": loss.detach()}, len(batch))
-        batch_sizes(z, labels, self.centres.embedding, self.centres.classes, self.centres.among)
-        judged = self.centres.face(z, self.centres.centres, labels, self.centres.unit)
-        loss = cross_entropy(judged.logits, labels)
-        best_other = judged.logits.detach().scatter(1, labels[:, None], -torch.inf).amax(1)
-        hits = (judged.target > best_other).float().mean()  # without the margin, as the net is used
-        return StepOutput(loss, {"ce": loss.detach(), "accuracy": hits}, len(batch))
+        losses, shown = [], dict[str, Tensor]()
+        for name, share, head in (("ce", 1 - a_th, self.own), ("ce_th", a_th, self.shared)):
+            if head is not None:
+                loss, hits = _judged(head, z, labels)
+                losses.append(share * loss)
+                shown[name] = loss.detach()
+                if hits is not None and head is centres:
+                    shown["accuracy"] = hits
+        if self.sharing.l2:
+            theirs = self.cache.answer(batch).embedding if self.cache is not None else self._asked(batch)
+            losses.append(self.sharing.l2 * distance(z, theirs, "l2"))  # type: ignore[arg-type]
+            shown["l2"] = losses[-1].detach() / self.sharing.l2
+        return StepOutput(torch.stack(losses).sum(), shown, len(batch))
 
     def epoch_end(self, epoch: int) -> None:
         """Nothing changes between epochs."""
@@ -53,72 +148,48 @@ class MarginTask(nn.Module):
         student.head = self._head() if self.deploy_head else None  # type: ignore[assignment]
         return student
 
-    def _head(self) -> nn.Linear:
-        rows = self.centres.all_centres()
-        head = nn.Linear(self.centres.embedding, self.centres.classes, bias=False, device=rows.device)
+    def train(self, mode: bool = True) -> MarginTask:
+        super().train(mode)
+        if self.teacher is not None:
+            self.teacher.eval()  # its batch-norm statistics are part of what is frozen
+        return self
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
+        """Everything a resumed training needs; the frozen teacher is not part of it."""
+        return {k: v for k, v in super().state_dict(*args, **kwargs).items() if not k.startswith(TEACHER)}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        known = self.teacher.state_dict() if self.teacher is not None else {}
+        return super().load_state_dict({**state_dict, **{TEACHER + k: v for k, v in known.items()}}, strict, assign)
+
+    def _ask(self, batch: Batch) -> Answer:
+        return ask(self.teacher, batch)  # type: ignore[arg-type]
+
+    def _asked(self, batch: Batch) -> Tensor | None:
         with torch.no_grad():
-            head.weight.copy_(rows if self.centres.face.margin is None else F.normalize(rows, dim=1))
+            return self._ask(batch).embedding
+
+    def _head(self) -> nn.Linear:
+        centres = self.centres
+        rows = centres.all_centres()
+        head = nn.Linear(centres.embedding, centres.classes, bias=False, device=rows.device)
+        with torch.no_grad():
+            head.weight.copy_(rows if centres.face.margin is None else F.normalize(rows, dim=1))
         return head
 
     def _learning(self) -> Iterator[nn.Parameter]:
         for name, parameter in self.student.named_parameters():
             if not name.startswith("head."):
                 yield parameter
-        yield from self.centres.parameters()
+        if self.own is not None:
+            yield from self.own.parameters()
 
 
-def margin(
-    parts: Parts,
-    kind: MarginName = "arcface",
-    m: float | None = None,
-    margins: tuple[float, float, float] | None = None,
-    scale: float = 64.0,
-    h: float = 0.333,
-    ema: float = 0.01,
-    filter_above: float | None = None,
-    exact_gradient: bool = True,
-    head_mode: HeadMode = "own",
-    sample_rate: float = 1.0,
-    deploy_head: bool = False,
-    seed: int = 0,
-) -> MarginTask:
-    """Margin softmax on a net with embed(); it is deployed without a head, or with the centres as its head.
-
-    head_mode "shared_frozen" takes the directions of the teacher's linear head (any net that has one, e.g. a stage
-    trained with deploy_head) and never moves them; a bias of that head is left out.
-    Raises: UsageError for parts or numbers that do not fit.
-    """
-    if head_mode not in get_args(HeadMode):
-        raise UsageError("margin softmax", f"head_mode {head_mode!r}", f"choose one of {get_args(HeadMode)}")
-    shared = _shared(parts) if head_mode == "shared_frozen" else None
-    classes = parts.classes or (0 if shared is None else len(shared))
-    if not classes:
-        raise UsageError("margin softmax", "the number of classes is not known", "build the student with classes=...")
-    size = _embedding_size(parts.student)
-    if shared is not None and shared.shape[1] != size:
-        found = f"the student's embedding has {size} numbers, the teacher's centres {shared.shape[1]}"
-        raise UsageError("share a frozen head", found, f"build the student with embedding={shared.shape[1]}")
-    face = MarginLogits(make_margin(kind, m, margins, h, ema, exact_gradient), scale, filter_above)
-    centres = PartialFC(size, classes, face, sample_rate, shared, shared is not None, seed=seed)
-    return MarginTask(parts.student, centres, deploy_head)
-
-
-def _shared(parts: Parts) -> Tensor:
-    """The teacher's class centres, one a class."""
-    head = getattr(parts.teacher, "head", None)
-    if parts.teacher is None or not isinstance(head, nn.Linear):
-        found = "there is no teacher" if parts.teacher is None else "the teacher has no linear head"
-        raise UsageError("share a frozen head", found, "name a teacher with a linear head (margin: deploy_head: true)")
-    if parts.classes:
-        check_classes("teacher", parts.teacher, parts.classes)
-    return head.weight
-
-
-def _embedding_size(student: nn.Module) -> int:
-    if not callable(getattr(student, "embed", None)):
-        raise UsageError("margin softmax", "the student has no embed()", "use a net with embed()")
-    head = getattr(student, "head", None)
-    size = head.in_features if isinstance(head, nn.Linear) else getattr(student, "embedding", None)
-    if not isinstance(size, int):
-        raise UsageError("margin softmax", "the student does not tell its embedding's size", "give it `embedding`")
-    return size
+def _judged(head: PartialFC, z: Tensor, labels: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Loss, and the share of hits without the margin, as the net is used (where all classes are at hand)."""
+    if not head.whole:
+        return head(z, labels), None
+    batch_sizes(z, labels, head.embedding, head.classes, head.among)
+    judged = head.face(z, head.centres, labels, head.unit)
+    best_other = judged.logits.detach().scatter(1, labels[:, None], -torch.inf).amax(1)
+    return cross_entropy(judged.logits, labels), (judged.target > best_other).float().mean()

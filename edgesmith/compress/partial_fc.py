@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgesmith.compress.margins import MarginLogits
-from edgesmith.compress.sharded_softmax import batch_sizes, gathered, ranks, sharded_cross_entropy
+from edgesmith.compress.ranks import ranks
+from edgesmith.compress.sharded_softmax import batch_sizes, gathered, sharded_cross_entropy
 from edgesmith.errors import UsageError
 
 SPREAD = 0.01  # standard deviation of new centres

@@ -9,75 +9,16 @@ summed, so that no probability has to be kept away from 0, and the loss is the m
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from edgesmith.errors import TrainingFailed, UsageError
+from edgesmith.compress.ranks import Ranks
+from edgesmith.errors import UsageError
 
-ADVICE = "look at the logs of the other ranks; the time-out is the one given to init_process_group"
 NO_FAULT = -1
-
-
-@dataclass(frozen=True)
-class Ranks:
-    """The processes that share the classes, seen from one of them."""
-
-    rank: int = 0
-    world: int = 1
-    group: Any = None
-
-    def sum(self, values: Tensor) -> None:
-        """Replace values by their sum over the ranks. Raises: TrainingFailed."""
-        self._reduce(values, dist.ReduceOp.SUM)
-
-    def max(self, values: Tensor) -> None:
-        """Replace values by their maximum over the ranks. Raises: TrainingFailed."""
-        self._reduce(values, dist.ReduceOp.MAX)
-
-    def gather(self, values: Tensor) -> list[Tensor]:
-        """The values of all ranks, which have one shape, in the order of the ranks. Raises: TrainingFailed."""
-        if self.world == 1:
-            return [values]
-        out = [torch.empty_like(values) for _ in range(self.world)]
-        with self._watched("all-gather"):
-            dist.all_gather(out, values.contiguous(), group=self.group)
-        return out
-
-    def gather_rows(self, values: Tensor, sizes: tuple[int, ...]) -> Tensor:
-        """All ranks' rows one after the other; `sizes` says how many each has. Raises: TrainingFailed."""
-        most = max(sizes)
-        padded = values.new_zeros((most, *values.shape[1:]))
-        padded[: len(values)] = values
-        return torch.cat([part[:size] for part, size in zip(self.gather(padded), sizes)])
-
-    def _reduce(self, values: Tensor, how: Any) -> None:
-        if self.world > 1:
-            with self._watched("all-reduce"):
-                dist.all_reduce(values, how, group=self.group)
-
-    @contextmanager
-    def _watched(self, what: str) -> Iterator[None]:
-        try:
-            yield
-        except RuntimeError as error:  # what gloo and NCCL raise for a lost peer and for a time-out
-            asked = f"{what} on rank {self.rank} of {self.world}"
-            raise TrainingFailed(
-                asked, f"it failed, as when another rank is gone or hangs ({str(error)[:200]})", ADVICE
-            ) from error
-
-
-def ranks(group: Any = None) -> Ranks:
-    """The ranks of a process group; without torch.distributed, this process alone."""
-    if not dist.is_available() or not dist.is_initialized():
-        return Ranks()
-    return Ranks(dist.get_rank(group), dist.get_world_size(group), group)
 
 
 def batch_sizes(embeddings: Tensor, labels: Tensor, embedding: int, classes: int, among: Ranks) -> tuple[int, ...]:

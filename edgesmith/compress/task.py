@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from edgesmith.compress.ema import Average
+from edgesmith.compress.optimizer import OptimizerChoice
 from edgesmith.compress.shared_head import HeadMode, Start, align_projector, borrow_head, finished
 from edgesmith.errors import UsageError
 
@@ -40,17 +42,33 @@ class StepOutput:
     size: int
 
 
+PhaseData = Literal["train", "first_half", "second_half"]
+
+
 @dataclass(frozen=True)
 class Phase:
-    """One optimizer's share of a step: which data it sees and which parameters it moves."""
+    """One optimizer's share of a step: which data it sees and which parameters it moves.
+
+    data: "train" is the whole training split; phases on it share each batch. "first_half" and "second_half" are two
+    disjoint random halves of it, the same in every epoch; a phase on one sees the batches of that half.
+    optimizer: its own optimizer and schedule; None: those of FitConfig.
+    """
 
     name: str
-    data: str
+    data: PhaseData
     parameters: Callable[[], Iterable[nn.Parameter]]
+    optimizer: OptimizerChoice | None = None
 
 
 class Task(Protocol):
-    """A training method. Also an nn.Module, so that the loop can move it to a device and to train mode."""
+    """A training method. Also an nn.Module, so that the loop can move it to a device and to train mode.
+
+    Epochs are counted from 0 here. epoch_end may delete modules or make new ones; the loop then asks the phases for
+    their parameters again, keeps the optimizer state of those that stayed and drops the rest. load_state_dict must
+    first bring the task to the structure that the state was saved with: the loop asks the phases after it, too.
+    What else a task may have: Prepared, Scheduled, Finishing, Averaged; `notes` for the record of the training; and
+    `per_rank`, the names of submodules that every process has for itself (engine.py).
+    """
 
     @property
     def phases(self) -> Sequence[Phase]: ...
@@ -112,17 +130,40 @@ class Prepared(Protocol):
     def prepare(self, source: Source) -> None: ...
 
 
+class Scheduled(Protocol):
+    """A task whose phases do not all take part in every epoch."""
+
+    def active(self, epoch: int) -> Iterable[str]:
+        """The names of the phases that step in this epoch."""
+        ...
+
+
+class Finishing(Protocol):
+    """A task that may be done before the last epoch: `finished` is looked at after each epoch_end."""
+
+    finished: bool
+
+
+class Averaged(Protocol):
+    """A task that looks at the moving average of its own weights (FitConfig.ema): `with average.applied(): ...`."""
+
+    def use_average(self, average: Average) -> None: ...
+
+
 class Plain(nn.Module):
     """Cross-entropy on the labels; `classes`, where known, is held against them."""
 
     def __init__(self, student: nn.Module, label_smoothing: float = 0.0, classes: int = 0) -> None:
         super().__init__()
         self.student, self.label_smoothing, self.classes = student, label_smoothing, classes
+        self.notes: tuple[str, ...] = ()
         self.phases = (Phase("train", "train", self.student.parameters),)
 
     def prepare(self, source: Source) -> None:
         """Check the labels, and align a borrowed head's projector. Raises: UsageError."""
         check_labels(source.labels, self.classes)
+        if empty := empty_classes(source.labels, self.classes):
+            self.notes = (without_samples(empty, self.classes),)
         align_projector(self.student, source.spread)
 
     def step(self, batch: Batch, phase: Phase) -> StepOutput:
@@ -185,6 +226,19 @@ def check_labels(labels: Tensor | None, classes: int) -> None:
         found = f"the training labels go from {low} to {high}"
         todo = f"build the nets with classes={high + 1}, or fix the labels"
         raise UsageError(f"train {classes} classes", found, todo)
+
+
+def empty_classes(labels: Tensor | None, classes: int) -> list[int]:
+    """The class numbers that no label has; none where labels or classes are not known, or a sample has several."""
+    if labels is None or not classes or labels.dim() != 1:
+        return []
+    return (labels.bincount(minlength=classes)[:classes] == 0).nonzero().flatten().tolist()
+
+
+def without_samples(empty: Sequence[int], classes: int) -> str:
+    """In words: which classes have no training sample."""
+    named = ", ".join(str(number) for number in empty[:10]) + (", ..." if len(empty) > 10 else "")
+    return f"{len(empty)} of {classes} classes have no training sample: {named}"
 
 
 def check_classes(role: str, net: nn.Module, classes: int) -> None:

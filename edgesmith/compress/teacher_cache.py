@@ -8,19 +8,29 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from edgesmith import artifact
+from edgesmith.compress.ranks import ranks
+from edgesmith.compress.tap import tapped
 from edgesmith.compress.task import Batch, Source
 from edgesmith.data.split import digest
 from edgesmith.errors import DamagedArtifact, MissingResource, UsageError
 
 FOLDER = "teacher-cache"
 KIND = "teacher"
-Answer = tuple[Tensor | None, Tensor | None]  # embedding, logits
+
+
+class Answer(NamedTuple):
+    """What a teacher says about a batch, as far as it does: `features` are the output of a layer inside it."""
+
+    embedding: Tensor | None = None
+    logits: Tensor | None = None
+    features: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -30,36 +40,50 @@ class TeacherCache:
     count: int
     embedding: np.ndarray | None
     logits: np.ndarray | None
+    features: np.ndarray | None = None
 
     def answer(self, batch: Batch) -> Answer:
-        """The teacher's embedding and logits of a batch. Raises: UsageError when it has no row numbers."""
+        """What the teacher says about a batch. Raises: UsageError when it has no row numbers."""
         if batch.rows is None or batch.mirrored is None:
             raise UsageError("read the teacher's cache", "no row numbers of the samples", "train by fit()")
         rows = (batch.rows + self.count * batch.mirrored).cpu().numpy()
         device = batch.rows.device
-        tables = (self.embedding, self.logits)
-        embedding, logits = (None if t is None else torch.from_numpy(np.array(t[rows])).to(device) for t in tables)
-        return embedding, logits
+        tables = (self.embedding, self.logits, self.features)
+        return Answer(*(None if t is None else torch.from_numpy(np.array(t[rows])).to(device) for t in tables))
 
 
-def open_cache(teacher: nn.Module, ask: Callable[[Batch], Answer], source: Source) -> TeacherCache:
+def ask(teacher: nn.Module, batch: Batch, tap: str = "") -> Answer:
+    """A teacher's embedding and logits, as far as it gives them, and the output of the layer `tap`, if one is named."""
+    with tapped(teacher, tap) as features:
+        if callable(getattr(teacher, "embed", None)):
+            z = teacher.embed(*batch.inputs)  # type: ignore[operator]
+            head = getattr(teacher, "head", None)
+            logits = head(z) if head is not None else None if hasattr(teacher, "head") else teacher(*batch.inputs)
+        else:
+            z, logits = None, teacher(*batch.inputs)
+    return Answer(z, logits, features[0] if features else None)
+
+
+def open_cache(teacher: nn.Module, ask: Callable[[Batch], Answer], source: Source, tap: str = "") -> TeacherCache:
     """The cache of this teacher on these samples, made first if it is not there or damaged.
 
-    Its key covers the teacher's structure and weights, the samples with their preparation, and whether they are
-    flipped. Raises: UsageError for another augmentation, MissingResource on a full disk.
+    Its key covers the teacher's structure and weights, the samples with their preparation, whether they are flipped,
+    and the layer `tap` whose output `ask` adds. Raises: UsageError for another augmentation, MissingResource on a full
+    disk.
     """
     if source.augment not in ("none", "flip"):
         found = f"augment {source.augment!r} makes a sample look different every time"
         raise UsageError("cache the teacher", found, 'say augment "none" or "flip", or leave cache out')
     weights = digest({name: value.cpu().numpy() for name, value in teacher.state_dict().items()})
-    key = artifact.content_key(repr(teacher), weights, source.digest, source.augment)
+    key = artifact.content_key(repr(teacher), weights, source.digest, source.augment, *([tap] if tap else []))
     folder = source.folder / FOLDER / key[:16]
-    cache = _existing(folder, key, source.count)
-    if cache is None:
-        with artifact.building(folder) as temporary:
-            _write(temporary, ask, source)
-            artifact.seal(temporary, KIND, key, {"samples": source.count, "augment": source.augment})
-        cache = _open(folder, source.count)
+    with ranks().first():  # the others find it there
+        cache = _existing(folder, key, source.count)
+        if cache is None:
+            with artifact.building(folder) as temporary:
+                _write(temporary, ask, source)
+                artifact.seal(temporary, KIND, key, {"samples": source.count, "augment": source.augment})
+            cache = _open(folder, source.count)
     return cache
 
 
@@ -72,9 +96,8 @@ def _existing(folder: Path, key: str, count: int) -> TeacherCache | None:
 
 
 def _open(folder: Path, count: int) -> TeacherCache:
-    paths = (folder / "embedding.npy", folder / "logits.npy")
-    embedding, logits = (np.load(path, mmap_mode="r") if path.exists() else None for path in paths)
-    return TeacherCache(count, embedding, logits)
+    paths = (folder / f"{name}.npy" for name in Answer._fields)
+    return TeacherCache(count, *(np.load(path, mmap_mode="r") if path.exists() else None for path in paths))
 
 
 def _write(folder: Path, ask: Callable[[Batch], Answer], source: Source) -> None:
@@ -82,8 +105,8 @@ def _write(folder: Path, ask: Callable[[Batch], Answer], source: Source) -> None
     start, total = 0, source.count * (2 if source.augment == "flip" else 1)
     for batch in _batches(source):
         with torch.no_grad():
-            answers = dict(zip(("embedding", "logits"), ask(batch)))
-        for name, value in answers.items():
+            answers = ask(batch)
+        for name, value in answers._asdict().items():
             if value is None:
                 continue
             rows = value.float().cpu().numpy()

@@ -38,6 +38,8 @@ def load(
     people: People = "folder",
     calibrate_on: str = "",
     landmarks: str = "",
+    train_on: Sequence[str] = (),
+    train_list: str = "",
     seed: int = 0,
 ) -> Data:
     """Verification over the pictures of the people in a list of pairs; calibration on people who stand in no pair.
@@ -46,6 +48,9 @@ def load(
     keeps the first so many folds; `calibrate_on` is another folder or tar of faces, for lists that take everyone.
     people "unknown": a picture's folder says nothing; then only the listed pictures are used and the rates over all
     pairs of people are left out. `landmarks` is a file "name x1 y1 ... x5 y5" by which pictures are aligned.
+    `train_on` are folders or tars under `root` to train on, each person a class; a person of `folder` who stands in a
+    pair is left out. `train_list` is a file of the pictures to keep, one "folder/person/picture" a line: whoever
+    cleans a set by a model's embeddings writes it.
     Raises: UsageError, MissingResource, UntrustedFile, DamagedArtifact.
     """
     preprocessing = need_preprocessing(preprocessing, f"faces {root or '(none)'}")
@@ -57,23 +62,60 @@ def load(
     reader = _Pictures(_source(top), preprocessing.size, points)
     every = read_pairs(listed, form, folds)
     kept = [pair for pair in every if limit is None or pair.fold < limit]
-    who = _Who(PERSON_LEVEL[form] if people == "folder" else 0)
+    who = Person(PERSON_LEVEL[form] if people == "folder" else 0)
     names = picture_names(reader.source)
     if calibrate_on:
-        # Faces of another set: they have no points here, so they must lie on the template already.
-        other = _Pictures(_source(top / calibrate_on), preprocessing.size, {})
-        calibrating = _calibration(other, picture_names(other.source), calibration, seed)
+        calibrating = calibration_faces(top / calibrate_on, preprocessing.size, calibration, seed)
     else:
         paired = {who(name) for pair in every for name in (pair.first, pair.second)}
         calibrating = _calibration(reader, [name for name in names if who(name) not in paired], calibration, seed)
     evaluation = _evaluation(reader, names, kept, who)
-    found = digest(calibrating, evaluation.split, evaluation.arrays)
-    return Data("faces", found, preprocessing, (), None, calibrating, evaluation)
+    train: Split | None = None
+    classes: tuple[str, ...] = ()
+    if train_on:
+        chosen = training_pictures(Path(root), train_on, folder, every, who, train_list)
+        train, classes = _train(Path(root), chosen, preprocessing.size)
+    # Without people to train on, the digest is what it was before there were any.
+    found = digest(calibrating, evaluation.split, evaluation.arrays, *((train,) if train else ()))
+    return Data("faces", found, preprocessing, classes, train, calibrating, evaluation)
+
+
+def training_pictures(
+    root: Path, folders: Sequence[str], judged: str, pairs: Sequence[Pair], who: Person, listed: str = ""
+) -> dict[str, list[str]]:
+    """Pictures to train on, "person/picture" by folder: nobody of folder `judged` who stands in a pair.
+
+    Raises: MissingResource when `listed` names a picture that is not there, or nothing is left.
+    """
+    paired = {who(name) for pair in pairs for name in (pair.first, pair.second)}
+    found = {place: picture_names(_source(root / place)) for place in folders}
+    if judged in found:
+        found[judged] = [name for name in found[judged] if who(name) not in paired]
+    if listed:
+        if not (root / listed).is_file():
+            raise MissingResource(f"train on the pictures of {listed}", "no such list", "check train_list")
+        wanted = set((root / listed).read_text().split("\n")) - {""}
+        absent = sorted(wanted - {f"{place}/{name}" for place, names in found.items() for name in names})
+        if absent:
+            what = f"{len(absent)} pictures are not there, or their people stand in a pair: {absent[:3]}"
+            raise MissingResource(f"train on the pictures of {listed}", what, "write the list anew")
+        found = {place: [n for n in names if f"{place}/{n}" in wanted] for place, names in found.items()}
+    if not any(found.values()):
+        raise MissingResource(f"train on {list(folders)}", "no picture is left", "check train_on and train_list")
+    return found
+
+
+def _train(root: Path, chosen: Mapping[str, list[str]], size: tuple[int, int]) -> tuple[Split, tuple[str, ...]]:
+    """The pictures by folder, in order; a class is "folder/person"."""
+    images = np.concatenate([_Pictures(_source(root / p), size, {}).read(names) for p, names in chosen.items()])
+    shown = [f"{place}/{name}" for place, names in chosen.items() for name in names]
+    classes, labels = np.unique([name.rpartition("/")[0] for name in shown], return_inverse=True)
+    return Split({"image": images}, labels.reshape(-1).astype(np.int64), tuple(shown)), tuple(classes.tolist())
 
 
 @dataclass(frozen=True)
-class _Who:
-    """Whose picture it is: the name of the folder `level` above it; with level 0 every picture stands for itself."""
+class Person:
+    """Whose picture one is: the name of the folder `level` above it; with level 0 every picture stands for itself."""
 
     level: int
 
@@ -125,6 +167,15 @@ def _source(place: Path) -> Path:
     return source
 
 
+def calibration_faces(place: Path, size: tuple[int, int], count: int, seed: int) -> Split:
+    """Some faces of another set's folder or tar: they have no points here, so they must lie on the template already.
+
+    Raises: MissingResource, UsageError for a picture of another size.
+    """
+    other = _Pictures(_source(place), size, {})
+    return _calibration(other, picture_names(other.source), count, seed)
+
+
 def _calibration(reader: _Pictures, free: list[str], count: int, seed: int) -> Split:
     if not free:
         todo = "add such people to calibrate on, or give calibrate_on=FOLDER with other faces"
@@ -133,7 +184,7 @@ def _calibration(reader: _Pictures, free: list[str], count: int, seed: int) -> S
     return Split({"image": reader.read(chosen)}, None, tuple(chosen))
 
 
-def _evaluation(reader: _Pictures, names: list[str], pairs: list[Pair], who: _Who) -> Evaluation:
+def _evaluation(reader: _Pictures, names: list[str], pairs: list[Pair], who: Person) -> Evaluation:
     for pair in pairs:
         if who.level and (who(pair.first) == who(pair.second)) != pair.same:
             found = f"{pair.first} and {pair.second} are listed as {'one person' if pair.same else 'two people'}"

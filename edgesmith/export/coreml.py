@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch.export import ExportedProgram
 
 import edgesmith
@@ -60,6 +61,7 @@ def export(program: Program, plan: QuantPlan | None, target: Target, out: Path) 
     """Write model.mlpackage. Raises: ExportFailed naming the operator and the module path."""
     lowered = prepared(program, plan, target)
     exported = decomposed(lowered)
+    _widen_bytes(exported)
     for handle, node in enumerate(exported.graph.nodes):
         node.meta["debug_handle"] = handle
     model = _converted(lowered, exported, target)
@@ -70,6 +72,14 @@ def export(program: Program, plan: QuantPlan | None, target: Target, out: Path) 
     _make_repeatable(package)
     made = record(program, plan, target, out, _layers(lowered, exported, tensors))
     return replace(made, inputs=_as_stored(program.inputs), outputs=_as_stored(program.outputs))
+
+
+def _widen_bytes(exported: ExportedProgram) -> None:
+    """Take 8-bit inputs as int32, which Core ML has: what the program computes from them stays the same."""
+    for node in exported.graph.find_nodes(op="placeholder"):
+        value = node.meta["val"]
+        if node.name in exported.graph_signature.user_inputs and value.dtype in (torch.uint8, torch.int8):
+            node.meta["val"] = value.to(torch.int32)
 
 
 def _converted(program: Program, exported: ExportedProgram, target: Target) -> Any:
@@ -103,7 +113,7 @@ def _dtype(spec: TensorSpec) -> type:
 
 
 def _as_stored(specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
-    """Core ML has no 64-bit tensors."""
+    """Core ML has no 64-bit tensors, and no 8-bit ones."""
     return tuple(replace(spec, dtype=np.dtype(_dtype(spec)).name) for spec in specs)
 
 

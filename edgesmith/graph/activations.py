@@ -16,17 +16,15 @@ import torch
 from torch import Tensor, fx
 
 from edgesmith.errors import UsageError
+from edgesmith.graph.channels import scale_inputs, scale_outputs
 from edgesmith.graph.naming import operator_name, unique
 from edgesmith.graph.operators import (
     add_constant,
     argument,
     aten,
     constant,
-    constant_or_none,
     feeds_output,
-    groups,
     is_weighted,
-    set_constant,
     source,
 )
 from edgesmith.graph.program import Origin, Program
@@ -126,9 +124,9 @@ def _flip(edit: _Edit, node: fx.Node, slopes: Tensor) -> Tensor:
     sign = torch.where(flipped, -1.0, 1.0).double()
     gain = torch.where(flipped, -slopes, torch.ones_like(slopes))
     before = source(node)
-    _scale_outputs(edit.module, before, sign)
+    scale_outputs(edit.module, before, sign)
     for user in list(node.users):
-        _scale_inputs(edit.module, user, gain)
+        scale_inputs(edit.module, user, gain)
     _scaled(edit, before, sign)
     _scaled(edit, node, 1 / gain)
     return torch.where(flipped, 1 / slopes, slopes)
@@ -138,20 +136,6 @@ def _scaled(edit: _Edit, node: fx.Node, factor: Tensor) -> None:
     old = edit.origins.get(node.name) or Origin(edit.paths[node.name])
     total = factor.numpy() if old.factor is None else old.factor * factor.numpy()
     edit.origins[node.name] = Origin(old.layer, total)
-
-
-def _scale_outputs(module: fx.GraphModule, layer: fx.Node, factor: Tensor) -> None:
-    weight, bias = constant(module, layer, 1), constant_or_none(module, layer, 2)
-    set_constant(module, layer, 1, weight * factor.reshape(-1, *[1] * (weight.dim() - 1)), str(source(layer, 1).target))
-    if bias is not None:
-        set_constant(module, layer, 2, bias * factor, str(source(layer, 2).target))
-
-
-def _scale_inputs(module: fx.GraphModule, layer: fx.Node, factor: Tensor) -> None:
-    weight, count = constant(module, layer, 1), groups(layer)
-    by_group = weight.reshape(count, weight.shape[0] // count, weight.shape[1], -1)
-    scaled = by_group * factor.reshape(count, 1, weight.shape[1], 1)
-    set_constant(module, layer, 1, scaled.reshape(weight.shape), str(source(layer, 1).target))
 
 
 def _new(edit: _Edit, like: fx.Node, name: str, target: Any, *args: Any) -> fx.Node:

@@ -13,7 +13,7 @@ from edgesmith.graph.annotate import PlanQuantizer
 from edgesmith.graph.operators import is_weighted, source
 from edgesmith.graph.program import Program
 from edgesmith.graph.quiet import import_noise_hushed
-from edgesmith.graph.rewrite import lower_activations, simplify
+from edgesmith.graph.rewrite import planned
 from edgesmith.quant import BiasOf, EdgeQuant, QuantPlan
 from edgesmith.targets import check_plan
 
@@ -26,14 +26,14 @@ _WEIGHT = _ops.dequantize_per_channel.default
 
 
 def apply_plan(program: Program, plan: QuantPlan) -> Program:
-    """The program with `plan` in it: batch norms folded, activations lowered, quantize/dequantize inserted.
+    """The program with `plan` in it: rewritten as the plan says (graph/rewrite.py), quantize/dequantize inserted.
 
     No calibration is run, and afterwards every number in the graph is compared with the plan's. An int32 bias
     (BiasOf) is left to the exporter: not every target takes one.
     Raises: UsageError for a plan that its family forbids or that names edges the program lacks.
     """
     check_plan(plan)
-    lowered = lower_activations(simplify(program), plan.rewrites)
+    lowered = planned(program, plan)
     module, paths, origins = lowered.copy()
     nodes = edge_nodes(lowered, module)
     _check_edges(plan, nodes)

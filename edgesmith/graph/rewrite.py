@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import numpy as np
+import torch
 from torch import Tensor, fx
 
+from edgesmith.errors import UsageError
 from edgesmith.graph.activations import lower_activations
+from edgesmith.graph.channels import scale_channels
 from edgesmith.graph.naming import operator_name, unique
 from edgesmith.graph.operators import (
     add_constant,
@@ -17,8 +23,18 @@ from edgesmith.graph.operators import (
     source,
 )
 from edgesmith.graph.program import Origin, Program
+from edgesmith.quant import QuantPlan
 
-__all__ = ["batchnorm_to_depthwise", "fold_batchnorm", "lower_activations", "pointwise_to_linear", "simplify"]
+__all__ = [
+    "batchnorm_to_depthwise",
+    "fold_batchnorm",
+    "lower_activations",
+    "planned",
+    "pointwise_to_linear",
+    "scale_channels",
+    "shift_biases",
+    "simplify",
+]
 
 _RESHAPES = {"flatten", "view", "reshape", "squeeze"}
 
@@ -28,6 +44,28 @@ def simplify(program: Program) -> Program:
     convolutions as linear layers.
     """
     return pointwise_to_linear(batchnorm_to_depthwise(fold_batchnorm(program)))
+
+
+def planned(program: Program, plan: QuantPlan) -> Program:
+    """The float program that a plan's edges belong to: simplified, scaled, lowered, biases shifted."""
+    scaled = scale_channels(simplify(program), plan.factors)
+    return shift_biases(lower_activations(scaled, plan.rewrites), plan.bias_shifts)
+
+
+def shift_biases(program: Program, shifts: Mapping[str, np.ndarray]) -> Program:
+    """Add to the biases of layers, by path; a layer without one gets it. Raises: UsageError for no such layer."""
+    if not shifts:
+        return program
+    module, paths, origins = program.copy()
+    nodes = {paths[node.name]: node for node in module.graph.nodes if node.name in paths}
+    for path, shift in shifts.items():
+        if path not in nodes or not is_weighted(nodes[path]):
+            raise UsageError(f"correct the bias of {path}", "no such layer in this model", "derive the plan again")
+        node, old = nodes[path], constant_or_none(module, nodes[path], 2)
+        more = torch.from_numpy(np.asarray(shift, np.float64))
+        name = str(source(node, 1).target).removesuffix("weight") + "bias"
+        set_constant(module, node, 2, more if old is None else old + more, name)
+    return program.rewritten(module, paths, origins)
 
 
 def fold_batchnorm(program: Program) -> Program:

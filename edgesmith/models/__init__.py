@@ -5,7 +5,10 @@ from edgesmith.plugins import Plugins
 MODELS = Plugins(
     "model",
     {
+        "album": "edgesmith.models.album:build",
         "mobilefacenet": "edgesmith.models.mobilefacenet:build",
+        "asap_net": "edgesmith.models.asap_net:build",
+        "chain_net": "edgesmith.models.chain_net:build",
         "cifar-resnet": "edgesmith.models.cifar_resnet:build",
         "iresnet": "edgesmith.models.iresnet:build",
         "mobilefacenet-wide": "edgesmith.models.mobilefacenet_wide:build",

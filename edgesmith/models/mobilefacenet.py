@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -15,6 +16,7 @@ from edgesmith.errors import UsageError
 from edgesmith.models.card import Card, image_card, image_size
 from edgesmith.models.layers import ConvBnAct, EmbeddingNet, seeded
 from edgesmith.models.pretrained import load_pretrained
+from edgesmith.models.slim import thin
 from edgesmith.tensors import Preprocessing
 
 # (expansion t, channels c, repeats n, stride s of the first)
@@ -40,6 +42,21 @@ LAYOUTS = {
     "foamliu": Layout("relu6", (112, 112), IMAGENET, stem_pointwise=True, embedding_bias=True),
     "xiaoccer": Layout("prelu", (112, 96), CENTRED),
 }
+
+
+@dataclass(frozen=True)
+class Slim:
+    """What is kept of the net (slim.py): numbers of bottlenecks, and channels of stem, inner layers and last layer.
+
+    blocks: which of the 15 stay, all unless told; only one with a shortcut can go. inner: share of each bottleneck's
+    inner channels. stem and last: numbers of channels, all unless told.
+    """
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by pydantic, where a recipe is checked
+    blocks: tuple[int, ...] | None = None
+    inner: float = 1.0
+    stem: int | None = None
+    last: int | None = None
 
 
 class Bottleneck(nn.Module):
@@ -68,10 +85,13 @@ def build(
     labels: Sequence[str] = (),
     seed: int = 0,
     trust_pickle: bool = False,
+    slim: Slim | None = None,
+    slim_from: str | None = None,
 ) -> tuple[EmbeddingNet, Card]:
     """Build the net; act and size left out are the layout's own, without classes it gives the embedding.
 
-    `weights` is a file with our key names, or a layout's public checkpoint with its author's.
+    `weights` is a file with our key names, or a layout's public checkpoint with its author's. `slim` leaves a part of
+    the net out; `slim_from` is a checkpoint of the whole net to start from, `weights` then are those of what is left.
     Raises: UsageError, MissingResource, UntrustedFile, DamagedArtifact.
     """
     if layout not in LAYOUTS:
@@ -80,7 +100,12 @@ def build(
     sides = image_size(chosen.size if size is None else size)
     with seeded(seed):
         net = EmbeddingNet(_body(chosen, embedding, width, act or chosen.act, sides), embedding, classes)
-    notes = load_pretrained(net, weights, layout, trust_pickle) if weights else ()
+    if slim_from and slim is None:
+        raise UsageError("mobilefacenet slim_from", "nothing is to be left out", "give slim={...}, or weights instead")
+    notes = load_pretrained(net, slim_from, layout, trust_pickle) if slim_from else ()
+    if slim is not None:
+        _slim(net.body, slim)
+    notes = load_pretrained(net, weights, layout, trust_pickle) if weights else notes
     preprocessing = Preprocessing(sides, *chosen.normalisation)
     return net.eval(), image_card("mobilefacenet", preprocessing, embedding, classes, labels, notes)
 
@@ -98,6 +123,27 @@ def _body(layout: Layout, embedding: int, width: float, act: str, size: tuple[in
     layers["gdconv"] = ConvBnAct(last, last, window, groups=last)
     layers["embedding"] = ConvBnAct(last, embedding, bias=layout.embedding_bias)
     return nn.Sequential(layers)
+
+
+def _slim(body: Any, slim: Slim) -> None:
+    """Leave blocks and channels out, in place. Raises: UsageError for what is not there or cannot go."""
+    blocks = list(body.blocks)
+    kept = set(range(len(blocks)) if slim.blocks is None else slim.blocks)
+    fixed = {index for index, block in enumerate(blocks) if not block.shortcut}
+    if wrong := sorted((kept - set(range(len(blocks)))) | (fixed - kept)):
+        todo = f"give numbers from 0 to {len(blocks) - 1}, {sorted(fixed)} among them: these have no shortcut"
+        raise UsageError(f"keep blocks {sorted(kept)}", f"{wrong} cannot be kept, or cannot go", todo)
+    body.blocks = nn.Sequential(*(blocks[index] for index in sorted(kept)))
+    if slim.stem is not None:
+        rest = [body.pointwise] if hasattr(body, "pointwise") else []
+        thin((body.stem, body.depthwise), rest[0] if rest else body.blocks[0].expand, slim.stem)
+        if rest:
+            thin(rest, body.blocks[0].expand, slim.stem)
+    for block in body.blocks:
+        hidden = block.expand.conv.out_channels
+        thin((block.expand, block.depthwise), block.project, _scaled(hidden, slim.inner))
+    if slim.last is not None:
+        thin((body.expand, body.gdconv), body.embedding, slim.last)
 
 
 def _blocks(channels: int, width: float, act: str) -> tuple[nn.Sequential, int]:

@@ -76,6 +76,8 @@ class Evidence:
     bundle: Bundle
     bench: BenchRecord | None = None
     skipped: tuple[str, ...] = ()
+    search: Mapping[str, Any] | None = None
+    budget: tuple[str, float] | None = None  # a target, and the p50 in ms that a search was to hold on it
 
 
 def run_outputs(exported: Mapping[str, Exported], inputs: Inputs, folder: Path, device: Any, say: Say) -> Outputs:
@@ -150,8 +152,7 @@ def judge(evidence: Evidence, limits: Mapping[str, Any], targets: Targets) -> Ju
     accuracies: tuple[Accuracy, ...] = ()
     agreements: tuple[Agreement, ...] = ()
     if REFERENCE in ran:
-        first = {name: next(iter(arrays.values())) for name, arrays in ran.items()}
-        accuracies = accuracy.judge(protocol, evidence.evaluation.arrays, first, REFERENCE)
+        accuracies = accuracy.judge_all(protocol, evidence.evaluation.arrays, ran, REFERENCE)
         others = [name for name in ran if name != REFERENCE]
         agreements = tuple(a for name in others for a in agreement.compare(name, ran[REFERENCE], ran[name]))
     failures, absences = _reasons(evidence)
@@ -159,6 +160,7 @@ def judge(evidence: Evidence, limits: Mapping[str, Any], targets: Targets) -> Ju
     verdicts = gate(
         Limits(**limits), accuracies, agreements, evidence.bench, demanded, REFERENCE, failures, absences, headline
     )
+    verdicts += _budget(evidence)
     failed_built = [v.target for v in verdicts if v.target in targets.built and v.state == "fail"]
     absent_built = [name for name in targets.built if name in evidence.bundle.absent]
     # The original itself is demanded too: without it nothing was compared with anything.
@@ -167,6 +169,15 @@ def judge(evidence: Evidence, limits: Mapping[str, Any], targets: Targets) -> Ju
     # A required target whose package, device or system is not here is an absence, not a measurement left undecided.
     code = worst([code, *(3 for name in counted if name in absences)])
     return Judgement(headline, accuracies, agreements, verdicts, state, code, demanded)
+
+
+def _budget(evidence: Evidence) -> tuple[Verdict, ...]:
+    """Whether the deployed network, as it was timed, holds the latency budget of its search."""
+    if evidence.budget is None:
+        return ()
+    target, limit_ms = evidence.budget
+    found = gate(Limits(p50_ms=limit_ms), (), (), evidence.bench, (target,), REFERENCE)
+    return tuple(replace(v, check="search_budget") for v in found if (v.target, v.check) == (target, "p50_ms"))
 
 
 def _reasons(evidence: Evidence) -> tuple[dict[str, str], dict[str, str]]:
@@ -201,6 +212,7 @@ def tabulate(
         provenance=provenance,
         skipped=evidence.skipped,
         headline=judgement.headline,
+        search=evidence.search,
     )
     return Table(report, tuple(table.lines(report)), judgement)
 

@@ -12,12 +12,19 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from edgesmith.compress import METHODS
+from edgesmith.compress.asap import SPACES
 from edgesmith.data import DATASETS
 from edgesmith.devices import DEVICES
 from edgesmith.models import MODELS
 from edgesmith.plugins import Plugins, missing_package
 
-TABLES: dict[str, Plugins] = {"model": MODELS, "dataset": DATASETS, "method": METHODS, "device": DEVICES}
+TABLES: dict[str, Plugins] = {
+    "model": MODELS,
+    "dataset": DATASETS,
+    "method": METHODS,
+    "device": DEVICES,
+    "space": SPACES,
+}
 # Arguments the pipeline fills in; a recipe cannot set them (only its reader may trust a pickle).
 _OURS = {"parts", "preprocessing", "trust_pickle"}
 

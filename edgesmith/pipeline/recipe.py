@@ -17,6 +17,8 @@ from edgesmith.targets import TARGETS
 Spec = dict[str, Any]  # {"use": a name of a plug-in table, ...its options}
 _STRICT = {"extra": "forbid"}
 TAKEN = ("teacher", "head_from", "prior_from")  # keys of a method that name another net
+GOAL = ("latency_table", "latency_budget_ms", "latency_weight")  # options of a search method that search.latency gives
+FOUND = "search"  # a model's genotype: what the recipe's own search found
 Positive = Annotated[int, Field(ge=1)]
 StageName = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]  # it becomes part of a folder's name
 
@@ -69,6 +71,37 @@ class Bench:
 
 
 @dataclass(frozen=True)
+class LatencyGoal:
+    """What a search holds: p50 of `target` on the bench's device and threads, at most `budget_ms`.
+
+    weight: of the latency term; a search that ends above the budget is repeated with 3 times the weight, at most
+    `tries` searches in all. table: a file measured before; without it one is measured from so many whole `networks`
+    of the space, each timed in `blocks` of `block_size` runs.
+    """
+
+    __pydantic_config__ = _STRICT
+    target: str
+    budget_ms: Annotated[float, Field(gt=0)]
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    tries: Positive = 3
+    table: str | None = None
+    networks: Annotated[int, Field(ge=4)] = 32
+    blocks: Annotated[int, Field(ge=2)] = 12
+    block_size: Positive = 12
+
+
+@dataclass(frozen=True)
+class Search:
+    """An architecture search before the training; a model takes what it found by `genotype: search`."""
+
+    __pydantic_config__ = _STRICT
+    space: Spec
+    method: Spec = field(default_factory=lambda: {"use": "asap"})
+    fit: dict[str, Any] = field(default_factory=dict)
+    latency: LatencyGoal | None = None
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A whole run. `limits` are what verify judges (verify/gate.py)."""
 
@@ -77,6 +110,7 @@ class Recipe:
     model: Spec
     data: Spec
     targets: Targets
+    search: Search | None = None
     train: tuple[Train, ...] = ()
     quantize: Quantize = field(default_factory=Quantize)
     bench: Bench | None = field(default_factory=Bench)
@@ -192,7 +226,46 @@ def _plugin_problems(raw: Mapping[str, Any]) -> list[str]:
             earlier.append(str(stage.get("name")))
     if isinstance(stages, list) and stages and isinstance(stages[-1], dict) and stages[-1].get("model") is not None:
         problems.append(f"train.{len(stages) - 1}.model: the last stage trains the recipe's own model; leave it out")
-    return problems + _target_problems(raw.get("targets"))
+    return problems + _search_problems(raw) + _target_problems(raw.get("targets"))
+
+
+def _search_problems(raw: Mapping[str, Any]) -> list[str]:
+    """What the types cannot say of a search, and of the models that take what it finds."""
+    from edgesmith.pipeline.options import option_problems, spec_problems
+
+    stages = raw.get("train") if isinstance(raw.get("train"), list) else []
+    others = {f"train.{i}.model": s.get("model") for i, s in enumerate(stages or []) if isinstance(s, dict)}
+    specs = {"model": raw.get("model"), **others}
+    takers = [path for path, spec in specs.items() if isinstance(spec, dict) and spec.get("genotype") == FOUND]
+    search = raw.get("search")
+    if not isinstance(search, dict):
+        return [f"{path}.genotype: the recipe has no search section" for path in takers]
+    problems = spec_problems("space", search.get("space"), "search.space")
+    problems += _method_problems(search)
+    fit = search.get("fit") or {}
+    wrong = option_problems("search.fit", fit, "edgesmith.compress.fit:FitConfig")
+    problems += wrong or _range_problems("search.fit", fit)
+    goal = search.get("latency")
+    if isinstance(goal, dict) and isinstance(goal.get("target"), str) and goal["target"] not in TARGETS:
+        known = ", ".join(TARGETS)
+        problems.append(f"search.latency.target: no target is called {goal['target']!r} (there are: {known})")
+    if not takers:
+        problems.append(f"search: no model takes what it finds; write model: {{use: ..., genotype: {FOUND}}}")
+    return problems
+
+
+def _method_problems(search: Mapping[str, Any]) -> list[str]:
+    from edgesmith.pipeline.options import spec_problems, takes
+
+    method = search.get("method")
+    if not isinstance(method, dict):
+        return []
+    ours = [key for key in method if key in GOAL]
+    problems = [f"search.method.{key}: say it under search.latency" for key in ours]
+    if "latency" in search and not takes("method", method, GOAL[0]):
+        problems.append(f"search.latency: method {method.get('use')!r} knows no latency")
+    rest = {key: value for key, value in method.items() if key not in GOAL}
+    return problems + spec_problems("method", rest, "search.method")
 
 
 def _taken_problems(method: Mapping[str, Any], path: str, earlier: Sequence[str]) -> list[str]:

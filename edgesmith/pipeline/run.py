@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import fnmatch
 import importlib.metadata
+import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,8 +25,10 @@ from edgesmith.artifact import (
     seal,
     sha256,
 )
+from edgesmith.compress.ranks import Ranks
 from edgesmith.errors import DamagedArtifact, UsageError
 
+ALONE = Ranks()
 Say = Callable[[str], None]
 
 
@@ -34,7 +38,8 @@ class Step:
 
     config: everything that decides its result and is not another step. needs: names of the steps it reads.
     sources: patterns of the package's files whose code it runs. work: fills the folder, returns the record's meta.
-    keeps: files that survive in a half-done folder (a checkpoint).
+    keeps: patterns of files that survive in a half-done folder (a checkpoint). together: all processes of torchrun do
+    the work, and the first alone fills the folder.
     """
 
     name: str
@@ -44,6 +49,7 @@ class Step:
     sources: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     keeps: tuple[str, ...] = ()
+    together: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,20 +76,30 @@ def folder_of(out: Path, name: str, key: str) -> Path:
     return out / f"{name}-{key[:8]}"
 
 
-def execute(steps: Sequence[Step], out: Path, say: Say) -> dict[str, Done]:
-    """Do every step that is not there yet, in order. Raises: the step's own error; MissingResource on a full disk."""
+def execute(steps: Sequence[Step], out: Path, say: Say, among: Ranks = ALONE) -> dict[str, Done]:
+    """Do every step that is not there yet, in order. Raises: the step's own error; MissingResource on a full disk.
+
+    Of several processes the first decides what is to do, and has the results; the others have none.
+    """
     keys = step_keys(steps)
+    among.same(f"run in {among.world} processes", json.dumps(keys))
     done: dict[str, Done] = {}
+    if among.rank:
+        for step in (step for step in steps if step.together and among.tell(0)):
+            step.work(folder_of(out, step.name, keys[step.name]))
+        return done
     with _locked(out):
         for step in steps:
             folder = folder_of(out, step.name, keys[step.name])
             made_from = tuple(keys[name] for name in step.needs)
-            done[step.name] = _one(step, folder, keys[step.name], made_from, say)
+            done[step.name] = _one(step, folder, keys[step.name], made_from, say, among)
     return done
 
 
-def _one(step: Step, folder: Path, key: str, made_from: tuple[str, ...], say: Say) -> Done:
+def _one(step: Step, folder: Path, key: str, made_from: tuple[str, ...], say: Say, among: Ranks) -> Done:
     whole = _whole(folder, key, say)
+    if step.together:
+        among.tell(int(whole is None))
     if whole is not None:
         say(f"{step.name}: already done")
         return Done(step.name, whole, skipped=True)
@@ -113,7 +129,7 @@ def _whole(folder: Path, key: str, say: Say) -> Artifact | None:
 def _clear(folder: Path, keeps: tuple[str, ...]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for item in folder.iterdir():
-        if item.name in keeps:
+        if any(fnmatch.fnmatch(item.name, pattern) for pattern in keeps):
             continue
         if item.is_dir() and not item.is_symlink():
             shutil.rmtree(item)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,11 +12,13 @@ from typing import Any
 
 import edgesmith
 from edgesmith import records
+from edgesmith.artifact import sha256
 from edgesmith.compress.fit import MACHINE
+from edgesmith.compress.ranks import TIMEOUT_S, launched, together
 from edgesmith.data.split import Data, digest
 from edgesmith.devices.facts import this_machine
 from edgesmith.errors import UsageError
-from edgesmith.pipeline import options, training
+from edgesmith.pipeline import options, searching, training
 from edgesmith.pipeline.convert import load_plans, plan_row, save_plans
 from edgesmith.pipeline.judge import (
     Evidence,
@@ -27,6 +30,7 @@ from edgesmith.pipeline.judge import (
     tabulate,
     time_targets,
 )
+from edgesmith.pipeline.latency_table import Bench as NetworkBench
 from edgesmith.pipeline.produce import (
     Bundle,
     build_targets,
@@ -35,20 +39,23 @@ from edgesmith.pipeline.produce import (
     load_bundle,
     plan_targets,
 )
-from edgesmith.pipeline.recipe import Bench, Recipe, as_yaml
+from edgesmith.pipeline.recipe import FOUND, Bench, LatencyGoal, Recipe, Search, as_yaml
 from edgesmith.pipeline.run import Done, Say, Step, execute, folder_of, step_keys, version_of
 from edgesmith.pipeline.sources import Source, Trust, digest_of, model_from_spec
 from edgesmith.records import to_json
 from edgesmith.results import BenchRecord
 from edgesmith.targets import target
 
+SEARCHING = ("latency-table", "search")  # the steps of a search
 _VERSIONS = ("torch", "torchao", "onnx", "onnxruntime", "openvino", "coremltools", "numpy")
 _RUNTIMES = ("torch", "onnxruntime", "openvino", "coremltools", "tensorrt", "tensorrt-rtx")
 # The package's files whose code a step runs.
 _MODEL = ("tensors.py", "models/*.py", "data/*.py", "pipeline/sources.py", "pipeline/training.py")
 _TRAIN = (*_MODEL, "compress/*.py")
 _CAPTURE = (*_MODEL, "quant.py", "targets.py", "graph/*.py", "pipeline/produce.py")
+_SEARCH = (*_TRAIN, "compress/asap/*.py", "pipeline/searching.py", "pipeline/latency_table.py")
 _RUN = ("tensors.py", "runtimes/*.py", "bench/**/*.py", "pipeline/judge.py")
+_MEASURED = (*_RUN, "pipeline/latency_table.py", "pipeline/costs.py", "pipeline/produce.py")
 
 
 @dataclass
@@ -67,8 +74,22 @@ class Run:
 
     @cached_property
     def source(self) -> Source:
-        """The recipe's model, untrained or with the weights its spec names."""
-        return model_from_spec(self.model_spec, self.trust)
+        """The recipe's model, untrained or with the weights its spec names; any network of the space to be searched."""
+        if self.recipe.search is None:
+            return model_from_spec(self.model_spec, self.trust)
+        with tempfile.TemporaryDirectory() as folder:
+            anyone = Path(folder) / searching.GENOTYPE
+            records.save(anyone, searching.space_of(self.recipe.search).random(0))
+            return model_from_spec(searching.with_genotype(self.model_spec, anyone), self.trust)
+
+    @cached_property
+    def found(self) -> Recipe:
+        """The recipe with the genotype that its search found in the place of `genotype: search`."""
+        if self.recipe.search is None:
+            return self.recipe
+        file = self.folder("search") / searching.GENOTYPE
+        stages = [replace(s, model=s.model and searching.with_genotype(s.model, file)) for s in self.recipe.train]
+        return replace(self.recipe, model=searching.with_genotype(self.recipe.model, file), train=tuple(stages))
 
     @cached_property
     def data(self) -> Data:
@@ -83,9 +104,9 @@ class Run:
     def deployed(self) -> Source:
         """The model that is exported: the last training stage's, else the recipe's own."""
         if not self.recipe.train:
-            return self.source
-        stage = self.recipe.train[-1]
-        module = training.deployable(self.recipe, stage, self.folders(), self.trust)
+            return model_from_spec(training.resolved(self.found.model, self.recipe.data), self.trust)
+        stage = self.found.train[-1]
+        module = training.deployable(self.found, stage, self.folders(), self.trust)
         labels = self.source.labels or self.data.classes
         return replace(self.source, module=module.eval(), labels=tuple(labels))
 
@@ -102,7 +123,8 @@ class Run:
 
     @cached_property
     def steps(self) -> list[Step]:
-        stages = [self._train_step(index) for index in range(len(self.recipe.train))]
+        before = self._search_steps(self.recipe.search) if self.recipe.search else []
+        stages = [*before, *(self._train_step(index) for index in range(len(self.recipe.train)))]
         deployed = (stages[-1].name,) if stages else ()
         chain = [*stages, self._quantize_step(deployed), self._export_step(deployed)]
         chain.append(self._outputs_step())
@@ -118,20 +140,61 @@ class Run:
         specs = [self.recipe.model, *(stage.model or {} for stage in self.recipe.train)]
         return (*names, "timm") if any(spec.get("use") == "timm" for spec in specs) else names
 
+    def _search_steps(self, search: Search) -> list[Step]:
+        """The search, and before it the table of its latency goal where that has to be measured."""
+        goal, config = search.latency, dict[str, Any](space=search.space, method=search.method)
+        steps = [self._table_step(search, goal)] if goal is not None and goal.table is None else []
+        needs = tuple(step.name for step in steps)
+
+        def work(folder: Path) -> Mapping[str, Any]:
+            found = None
+            if goal is not None:
+                file = Path(goal.table) if goal.table else self.folder("latency-table") / searching.TABLE
+                found = searching.goal_of(search, goal, file, self._networks(goal, folder))
+            return searching.run_search(search, self.data, found, folder, self.say)
+
+        config["fit"] = {name: value for name, value in search.fit.items() if name not in MACHINE}
+        config["data"], config["preprocessing"] = digest(self.data.train), to_json(self.data.preprocessing)
+        if goal is not None:
+            config["latency"] = {**asdict(goal), "table": sha256(Path(goal.table)) if goal.table else None}
+            config["measured"] = {"threads": self._threads, "device": self._device_spec, "facts": self._lasting_facts}
+        sources = _SEARCH if goal is None else (*_SEARCH, *_MEASURED)
+        packages = ("torch", "lightning-fabric", "numpy", *(() if goal is None else _RUNTIMES))
+        keeps = (searching.TRIES, "networks")
+        return [*steps, Step("search", config, work, needs, sources, packages, keeps, together=True)]
+
+    def _table_step(self, search: Search, goal: LatencyGoal) -> Step:
+        measuring = searching.measuring_of(goal, self._threads)
+
+        def work(folder: Path) -> Mapping[str, Any]:
+            return searching.measure_table(search, self._networks(goal, folder), folder)
+
+        device = {"device": self._device_spec, "facts": self._lasting_facts}
+        config = {"space": search.space, "measuring": asdict(measuring), "image": to_json(self.source.inputs), **device}
+        sources = (*_CAPTURE, *_MEASURED, "compress/asap/*.py", "compress/quantize/*.py", "export/*.py")
+        return Step("latency-table", config, work, (), sources, (*_VERSIONS, *_RUNTIMES), keeps=("networks",))
+
+    def _networks(self, goal: LatencyGoal, folder: Path) -> NetworkBench:
+        """Where networks of the space are timed."""
+        measuring = searching.measuring_of(goal, self._threads)
+        return NetworkBench(self.device, self.source.inputs[0], measuring, folder, self.say)
+
     def _train_step(self, index: int) -> Step:
         stage = self.recipe.train[index]
         taken, files = training.taken_from(stage, self.recipe.data)
+        searched = ("search",) if (stage.model or self.recipe.model).get("genotype") == FOUND else ()
 
         def work(folder: Path) -> Mapping[str, Any]:
-            return training.train(self.recipe, stage, self.data, folder, self.folders(), self.trust, self.say)
+            found = self.found.train[index]
+            return training.train(self.found, found, self.data, folder, self.folders(), self.trust, self.say)
 
         spec = training.resolved(stage.model or self.recipe.model, self.recipe.data)
         fit = {name: value for name, value in stage.fit.items() if name not in MACHINE}
         origin = {**self._origin(spec), "data": digest(self.data.train)}
         config = {"method": stage.method, "taken": files, "fit": fit, **origin}
-        needs = tuple(f"train-{other}" for other in taken)
+        needs = (*searched, *(f"train-{other}" for other in taken))
         packages = self._packages("torch", "lightning-fabric", "numpy")
-        return Step(f"train-{stage.name}", config, work, needs, _TRAIN, packages, keeps=("last.ckpt",))
+        return Step(f"train-{stage.name}", config, work, needs, _TRAIN, packages, keeps=("last*.ckpt",), together=True)
 
     def _quantize_step(self, needs: tuple[str, ...]) -> Step:
         int8 = [name for name in self.recipe.targets.all if target(name).family]
@@ -197,6 +260,10 @@ class Run:
         return {"inputs": inputs, "device": self._device_spec, "facts": self._lasting_facts}
 
     @property
+    def _threads(self) -> int:
+        return self.recipe.bench.threads if self.recipe.bench else 1
+
+    @property
     def _device_spec(self) -> dict[str, Any]:
         return self.recipe.bench.device if self.recipe.bench else {"use": "local"}
 
@@ -230,17 +297,45 @@ def plan_steps(recipe: Recipe, out: Path, trust: Trust) -> list[dict[str, str]]:
 
 
 def train_recipe(recipe: Recipe, out: Path, trust: Trust, say: Say) -> list[dict[str, str]]:
-    """The training stages alone; a row a stage."""
+    """The training stages, and the search whose network they train; a row a stage.
+
+    Of several processes (torchrun) only the first has rows.
+    """
     if not recipe.train:
         raise UsageError(f"train {recipe.name}", "the recipe has no train stages", "add some under `train:`")
+    done = _trained(Run(recipe, out, trust, say))
+    stages = {name: item for name, item in done.items() if name not in SEARCHING}
+    return [training.stage_row(name.removeprefix("train-"), item.artifact) for name, item in stages.items()]
+
+
+def search_recipe(recipe: Recipe, out: Path, trust: Trust, say: Say) -> dict[str, Any] | None:
+    """The search alone: what it found, and whether the latency budget holds; None for all processes but the first."""
+    if recipe.search is None:
+        raise UsageError(f"search {recipe.name}", "the recipe has no search section", "add one under `search:`")
     run = Run(recipe, out, trust, say)
-    done = execute([step for step in run.steps if step.name.startswith("train-")], out, say)
-    return [training.stage_row(name.removeprefix("train-"), item.artifact) for name, item in done.items()]
+    done = _together(run, [step for step in run.steps if step.name in SEARCHING], [recipe.search.fit])
+    return searching.found_row(run.folder("search")) if done else None
 
 
-def run_recipe(recipe: Recipe, out: Path, trust: Trust, say: Say, command: str) -> Table:
-    """Everything: steps that are not there yet, then verdicts and the report from what lies on disk."""
+def _trained(run: Run) -> dict[str, Done]:
+    searches = [run.recipe.search.fit] if run.recipe.search else []
+    steps = [step for step in run.steps if step.together or step.name in SEARCHING]
+    return _together(run, steps, [*searches, *(stage.fit for stage in run.recipe.train)])
+
+
+def _together(run: Run, steps: list[Step], fits: Sequence[Mapping[str, Any]]) -> dict[str, Done]:
+    with together(max(fit.get("timeout_s", TIMEOUT_S) for fit in fits)) as among:
+        return execute(steps, run.out, run.say, among)
+
+
+def run_recipe(recipe: Recipe, out: Path, trust: Trust, say: Say, command: str) -> Table | None:
+    """Everything: steps that are not there yet, then verdicts and the report from what lies on disk.
+
+    Several processes (torchrun) train together; the first does the rest alone, and for the others the end is None.
+    """
     run = Run(recipe, out, trust, say, command)
+    if (recipe.train or recipe.search) and launched() and not _trained(run):
+        return None
     done = execute(run.steps, out, say)
     table = _conclude(run, done)
     records.save(out / "report.json", table.report)
@@ -255,7 +350,13 @@ def _conclude(run: Run, done: Mapping[str, Done]) -> Table:
     """Judge what was measured: cheap, so that a changed limit repeats nothing else."""
     bench = records.load(BenchRecord, run.folder("bench") / "bench.json") if run.recipe.bench else None
     evidence = Evidence(
-        training.evaluation_of(run.data), load_outputs(run.folder("outputs")), run.bundle, bench, run.data.skipped
+        training.evaluation_of(run.data),
+        load_outputs(run.folder("outputs")),
+        run.bundle,
+        bench,
+        run.data.skipped,
+        searching.shown(run.folder("search")) if run.recipe.search else None,
+        searching.budget_of(run.recipe.search),
     )
     judgement = judge(evidence, run.recipe.limits, run.recipe.targets)
     histories = {stage.name: training.history(run.folder(f"train-{stage.name}")) for stage in run.recipe.train}

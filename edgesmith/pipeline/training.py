@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from torch import nn
 
 from edgesmith import records
 from edgesmith.artifact import Artifact
+from edgesmith.compress.checkpoint import remove_checkpoint
 from edgesmith.compress.fit import FitConfig, fit
+from edgesmith.compress.ranks import ranks
 from edgesmith.compress.task import Parts, Task
 from edgesmith.data.split import Data, Evaluation
 from edgesmith.errors import UsageError
@@ -21,6 +24,7 @@ from edgesmith.pipeline.sources import Inputs, Trust, digest_of, model_from_spec
 
 WEIGHTS = "weights.safetensors"
 HISTORY = "history.json"
+TICK_S = 0.1  # between two looks at a progress bar
 Folders = Callable[[str], Path]
 
 
@@ -82,7 +86,10 @@ def deployable(recipe: Recipe, stage: Train, folders: Folders, trust: Trust) -> 
 def train(
     recipe: Recipe, stage: Train, data: Data, folder: Path, folders: Folders, trust: Trust, say: Callable[[str], None]
 ) -> Mapping[str, Any]:
-    """Train one stage into its folder: weights.safetensors, history.json, last.ckpt."""
+    """Train one stage into its folder: weights.safetensors, history.json, log.csv; last.ckpt until it is done.
+
+    Of several processes the first alone writes.
+    """
     if data.train is None:
         raise UsageError(f"train {stage.name}", f"data {data.name!r} has no training split", "use data with labels")
     task = task_of(recipe, stage, folders, trust)
@@ -93,13 +100,33 @@ def train(
         done = f"epoch {epoch.epoch}/{config.epochs}, loss {epoch.loss:.3f}{accuracy}, {epoch.seconds:.1f} s"
         say(f"train-{stage.name}: {done}")
 
-    result = fit(task, data.train, data.preprocessing, config, folder, report)
-    state = {name: tensor.contiguous() for name, tensor in task.deployable().state_dict().items()}
-    save_file(state, folder / WEIGHTS)
-    records.save(folder / HISTORY, {"epochs": list(result.history)})
-    (folder / "last.ckpt").unlink(missing_ok=True)
+    tick = _ticker(getattr(say, "bar", None), f"train-{stage.name}", config.epochs)
+    result = fit(task, data.train, data.preprocessing, config, folder, report, tick)
+    deployed = task.deployable()  # by every process: each may hold a part of it
     notes = list(getattr(task, "notes", ()))
-    return {"epochs": len(result.history), "resumed_from": result.resumed_from, "notes": notes}
+    if ranks().rank == 0:
+        for note in notes:
+            say(f"train-{stage.name}: note: {note}")
+        save_file({name: tensor.contiguous() for name, tensor in deployed.state_dict().items()}, folder / WEIGHTS)
+        records.save(folder / HISTORY, {"epochs": list(result.history)})
+        remove_checkpoint(folder)
+    ending = {"finished_early": True} if result.finished_early else {}
+    return {"epochs": len(result.history), "resumed_from": result.resumed_from, "notes": notes, **ending}
+
+
+def _ticker(bar: Callable[[str, float], None] | None, name: str, epochs: int) -> Callable[[int, float], None] | None:
+    """What shows the progress inside an epoch, where somebody can draw it."""
+    if bar is None:
+        return None
+    shown = 0.0
+
+    def tick(epoch: int, share: float) -> None:
+        nonlocal shown
+        if (now := time.monotonic()) - shown > TICK_S:
+            shown = now
+            bar(f"{name}: epoch {epoch}/{epochs}", (epoch - 1 + share) / epochs)
+
+    return tick
 
 
 def history(folder: Path) -> list[dict[str, Any]]:

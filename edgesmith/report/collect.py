@@ -34,14 +34,15 @@ def collect(
     failures: Mapping[str, str] | None = None,
     histories: Mapping[str, Sequence[Any]] | None = None,
     skipped: Sequence[str] = (),
+    search: Mapping[str, Any] | None = None,
     provenance: Mapping[str, Any] | None = None,
     headline: str = "top1",
 ) -> dict[str, Any]:
     """Everything a page or a table shows, as JSON types.
 
     state: of the whole run (verify.gate.overall). failures: target -> why it did not come out. histories: step ->
-    epochs (records or mappings). headline: the metric of the main column. provenance: command, recipe
-    (its text), versions, digests, date.
+    epochs (records or mappings). headline: the metric of the main column. search: what report.search.collected made.
+    provenance: command, recipe (its text), versions, digests, date.
     """
     measured = {m.target: m for m in bench.measurements} if bench else {}
     reference = reference or (bench.reference if bench else "")
@@ -65,6 +66,7 @@ def collect(
         "agreements": agreements,
         "latency": {name: m.latency.samples_ms for name, m in measured.items() if m.latency},
         "training": {name: training.curves(epochs) for name, epochs in (histories or {}).items()},
+        "search": search,
         "skipped": list(skipped),
         "not_measured": _gaps(rows, accuracies, verdicts),
         "provenance": provenance or {},

@@ -10,7 +10,7 @@ from string import Template
 from typing import Any
 
 from edgesmith import records
-from edgesmith.report import figures, wording
+from edgesmith.report import figures, search, wording
 from edgesmith.report.markup import cell, chip, folded, small, table, verbatim
 
 Report = Mapping[str, Any]
@@ -26,6 +26,7 @@ def render(report: Report) -> str:
         _targets(report),
         _verdicts(report["verdicts"]),
         figures.overview(report),
+        search.section(report.get("search")),
         figures.training(report["training"]),
         _accuracies(report["accuracies"]),
         _agreements(report["agreements"]),

@@ -77,7 +77,7 @@ def scatter(points: Sequence[Point], y_label: str, percent: bool = True) -> str:
     parts += [_label(p.name, x.at(p.x[0]), y.at(p.y[0]), height - BOTTOM, taken) for p in points]
     parts += [_mark(point, x, y) for point in points]  # after the names, so that none covers a point
     told = "; ".join(f"{p.name}: {p.x[0]:.3g} ms, {p.y[0]:.4g}" for p in points)
-    return _svg(height, f"{y_label} against p50 latency", told, parts)
+    return svg(height, f"{y_label} against p50 latency", told, parts)
 
 
 def _mark(point: Point, x: _Axis, y: _Axis) -> str:
@@ -150,7 +150,7 @@ def strips(samples: Mapping[str, Sequence[float]], colours: Mapping[str, int]) -
     for index, (name, values) in enumerate(drawn.items()):
         parts.append(_strip(name, values, axis, TOP + row * index, colours.get(name, index)))
     told = "; ".join(f"{name}: median {np.median(values):.3g} ms" for name, values in drawn.items())
-    return _svg(height, "Latency of every run, by target", told, parts)
+    return svg(height, "Latency of every run, by target", told, parts)
 
 
 def _strip(name: str, values: np.ndarray, axis: _Axis, top: float, colour: int) -> str:
@@ -193,10 +193,11 @@ def curve(title: str, x: Sequence[float], y: Sequence[float | None], index: int 
         f'<text class="name" x="{end_x + 8:.1f}" y="{end_y + 4:.1f}">{values[-1]:.3g}</text>'
     )
     told = f"from {values[0]:.4g} to {values[-1]:.4g} over {len(points)} epochs"
-    return _svg(height, f"{title} over the epochs", told, parts, NARROW)
+    return svg(height, f"{title} over the epochs", told, parts, NARROW)
 
 
-def _svg(height: int, title: str, told: str, parts: Sequence[str], width: int = WIDTH) -> str:
+def svg(height: int, title: str, told: str, parts: Sequence[str], width: int = WIDTH) -> str:
+    """A plot of the page, with its title and description for screen readers."""
     return (
         f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(f"{title}. {told}")}">'
         f"<title>{escape(title)}</title><desc>{escape(told)}</desc>{''.join(parts)}</svg>"

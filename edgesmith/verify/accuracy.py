@@ -35,6 +35,21 @@ def judge(protocol: str, arrays: Arrays, outputs: Mapping[str, np.ndarray], refe
     return row.judge(arrays, outputs, reference)
 
 
+def judge_all(protocol: str, arrays: Arrays, outputs: Mapping[str, Arrays], reference: str) -> tuple[Accuracy, ...]:
+    """As `judge`, for all outputs of every target by name: the second ones too, where the protocol judges them.
+
+    Raises: as `judge`.
+    """
+    first = {name: next(iter(own.values())) for name, own in outputs.items()}
+    found = judge(protocol, arrays, first, reference)
+    row: EvaluationProtocol = PROTOCOLS.get(protocol)
+    second = {name: list(own.values())[1] for name, own in outputs.items() if len(own) > 1}
+    if row.second is None or reference not in second:
+        return found
+    shape = second[reference].shape
+    return (*found, *row.second(arrays, {n: o for n, o in second.items() if o.shape == shape}, reference))
+
+
 def headline(protocol: str) -> str:
     """The metric that a protocol is known by, "" for none. Raises: UsageError for an unknown protocol."""
     return str(PROTOCOLS.get(protocol).headline)

@@ -23,12 +23,14 @@ class EvaluationProtocol:
     output of every target must have, a word for an axis that is free: (1000, "d").
     judge(arrays, outputs, reference): the metrics of every target, each drop against `reference`, whose own is None;
     a metric the data cannot resolve has n = 0, rows with NaN are counted in extra["non_finite"]. It is called with
-    outputs of the promised shape, and with the reference among them.
+    outputs of the promised shape, and with the reference among them. second: the same for the second output of a model
+    that has one, whatever its shape.
     """
 
     headline: str
     shape: Callable[[Arrays], tuple[int | str, ...]] | None
     judge: Judge
+    second: Judge | None = None
 
 
 def _nothing(arrays: Arrays, outputs: Outputs, reference: str) -> tuple[Accuracy, ...]:

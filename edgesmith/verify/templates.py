@@ -1,4 +1,7 @@
-"""1:1 verification of templates (IJB-B, IJB-C): sets of faces pooled into one vector, pairs of them scored.
+"""Protocol "templates", 1:1 verification (IJB-B, IJB-C): sets of faces pooled into one vector, pairs of them scored.
+
+arrays: template (N,), media (N,), detector (N,), pairs (P, 2) of template ids, same (P,), flags (3,) bool: norm,
+detector, flip; outputs: embeddings (2N, d) of N faces, then of their N mirror images.
 
 Source: the protocol of Whitelam et al. 2017 and Maze et al. 2018 in the form of InsightFace's evaluation script.
 """
@@ -15,6 +18,8 @@ from edgesmith import intervals, metrics
 from edgesmith.data.template_lists import TemplateLists
 from edgesmith.errors import UsageError
 from edgesmith.results import Accuracy, Interval
+from edgesmith.tensors import Arrays
+from edgesmith.verify.protocol import EvaluationProtocol, Outputs, non_finite
 
 FARS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 DRAWS = 200  # of the bootstrap; one costs a pass over all pairs
@@ -145,6 +150,7 @@ def judge(
     Metrics "template_tar@1e-4" and so on, at a rate of at most the asked one; extra has threshold, far, the official
     reading (nearest_tar, nearest_far) and the flags. A rate that allows no false accept has n = 0. Intervals draw
     templates (pairs share them); people are not in the lists, so several templates of one person count as independent.
+    A target whose embeddings hold NaN has no rates; extra["non_finite"] counts its rows.
     Shape: outputs (2N, d) each, N faces then their mirror images. Raises: UsageError.
     """
     if reference not in outputs:
@@ -155,6 +161,9 @@ def judge(
     found: dict[str, list[Accuracy]] = {}
     baseline: list[_Answer] = []
     for name in names:
+        if name != reference and (bad := non_finite(outputs[name])):
+            found[name] = [Accuracy(name, row.metric, NOTHING, None, row.n, bad) for row in found[reference]]
+            continue
         answers = _answers(lists, pool(outputs[name], lists, flags), flags, fars, draws)
         baseline = baseline or answers
         found[name] = [_row(name, answer, None if name == reference else b) for answer, b in zip(answers, baseline)]
@@ -237,3 +246,17 @@ def _short(far: float) -> str:
     """1e-4 rather than 0.0001 or 1e-04."""
     mantissa, _, exponent = f"{far:.15e}".partition("e")
     return f"{float(mantissa):g}e{int(exponent)}"
+
+
+def _judge_arrays(arrays: Arrays, outputs: Outputs, reference: str) -> tuple[Accuracy, ...]:
+    nowhere = np.zeros((0, 5, 2))  # names and points are for whoever reads the pictures
+    pairs, same = arrays["pairs"], np.asarray(arrays["same"], bool)
+    lists = TemplateLists((), nowhere, arrays["detector"], arrays["template"], arrays["media"], pairs, same)
+    return judge(lists, outputs, reference, Flags(*(bool(flag) for flag in arrays["flags"])))
+
+
+TEMPLATES = EvaluationProtocol(
+    headline="template_tar@1e-4",
+    shape=lambda arrays: (2 * len(arrays["template"]), "d"),
+    judge=_judge_arrays,
+)

@@ -24,6 +24,7 @@ ORDER = [
     ["kits"],
     ["pipeline"],
     ["cli"],
+    ["__main__"],
 ]
 LEVEL = {member: level for level, members in enumerate(ORDER) for member in members}
 # The report is rebuilt on machines that have nothing but the vocabulary.

@@ -14,8 +14,8 @@ ALLOWED = {
         "models/*", "data/*", "graph/*", "compress/*", "export/*", "runtimes/torch.py", "pipeline/*",
     ],
     "torchao": ["graph/annotate.py", "graph/qdq.py", "compress/quantize/*"],
-    "lightning": ["compress/fit.py"],
-    "lightning_fabric": ["compress/fit.py"],
+    "lightning": ["compress/engine.py"],
+    "lightning_fabric": ["compress/engine.py"],
     "safetensors": ["models/*", "graph/trust.py", "graph/trust_weights.py", "compress/fit.py", "pipeline/*"],
     "timm": ["models/timm.py"],
     "torchvision": ["models/timm.py"],
@@ -33,6 +33,7 @@ ALLOWED = {
     "yaml": ["pipeline/recipe.py", "pipeline/sources.py"],
     "typer": ["cli/*"],
     "rich": ["cli/*"],
+    "ray": ["pipeline/trials.py"],
 }  # fmt: skip
 
 

@@ -50,6 +50,14 @@ def test_floats_become_the_models_float_type_but_integers_stay():
     assert whole["b"].dtype == np.int64
 
 
+def test_whole_numbers_are_widened_and_never_narrowed():
+    wide, narrow = (exported(TensorSpec("b", ("batch",), dtype)) for dtype in ("int32", "uint8"))
+    taken = feeds.feed_of(wide, {"b": np.array([3, 255], np.uint8)}, "tensors", np.array([1]))["b"]
+    assert taken.dtype == np.int32 and taken.tolist() == [255]
+    kept = feeds.feed_of(narrow, {"b": np.array([3, 300], np.int32)}, "tensors", np.array([1]))["b"]
+    assert kept.dtype == np.int32  # the session refuses it
+
+
 def test_images_go_through_the_models_preprocessing():
     images = {"image": np.full((3, 2, 2, 3), 255, np.uint8)}
     spec = TensorSpec("x", ("batch", 3, 2, 2))

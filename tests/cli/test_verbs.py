@@ -166,3 +166,17 @@ def test_hostile_pickles_run_only_when_trusted(edgesmith: Callable[..., Ended], 
     assert ended.code == 2 and "--trust-pickle" in ended.err and not mark.exists()
     edgesmith(*words, "--trust-pickle")
     assert mark.exists()
+
+
+def test_search_lists_its_steps_and_refuses_a_recipe_without_one(
+    edgesmith: Callable[..., Ended], tmp_path: Path
+) -> None:
+    recipes = Path(__file__).parents[2] / "recipes"
+    ended = edgesmith("search", recipes / "search-digits.yaml", "--out", tmp_path, "--dry-run", "--json")
+    assert ended.code == 0
+    assert [(row["step"], row["state"]) for row in ended.json["steps"]] == [
+        ("latency-table", "to do"),
+        ("search", "to do"),
+    ]
+    ended = edgesmith("search", recipes / "quickstart.yaml", "--out", tmp_path)
+    assert ended.code == 2 and "no search section" in ended.err

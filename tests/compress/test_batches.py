@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -103,3 +105,23 @@ def test_misfits_are_usage_errors(case) -> None:
 def test_an_augmentation_of_another_name_is_refused() -> None:
     with pytest.raises(UsageError, match="choose one of: none, flip"):
         batches(4, "cutout+flip")
+
+
+@pytest.mark.parametrize(("count", "steps", "left_out"), [(16, 2, 0), (21, 3, 1), (19, 2, 3), (22, 3, 0)])
+def test_ranks_share_every_batch_of_one_process(count, steps, left_out) -> None:
+    whole = batches_of(Split({"x": np.arange(count, dtype=np.float32)}), None, 8, 3, "none", False)
+    parts = [replace(whole, rank=rank, world=2) for rank in range(2)]
+    rows = [[batch.rows.tolist() for batch in part.epoch(1, torch.device("cpu"))] for part in parts]
+    assert [part.steps() for part in parts] == [steps] * 2 == [len(found) for found in rows]
+    assert all(len(a) == len(b) for a, b in zip(*rows))
+    seen = [row for found in rows for batch in found for row in batch]
+    assert len(seen) == len(set(seen)) == count - left_out
+    for one, a, b in zip(whole.epoch(1, torch.device("cpu")), *rows):
+        assert one.rows.tolist()[: len(a) + len(b)] == a + b
+
+
+def test_ranks_see_other_augmentations_of_the_same_order() -> None:
+    split = Split({"image": np.random.default_rng(0).integers(0, 255, (64, 8, 8, 3)).astype(np.uint8)})
+    whole = batches_of(split, Preprocessing((8, 8), (0.5,) * 3, (0.5,) * 3), 64, 3, "flip", False)
+    found = [next(replace(whole, rank=rank, world=2).epoch(0, torch.device("cpu"))) for rank in range(2)]
+    assert found[0].mirrored.tolist() != found[1].mirrored.tolist()

@@ -203,7 +203,16 @@ def test_other_settings_or_data_do_not_resume(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"precision": "bf16-mixed"}, {"channels_last": True}, {"clip": 0.1}, {"warmup_epochs": 1.0}]
+    "changes",
+    [
+        {"precision": "bf16-mixed"},
+        {"channels_last": True},
+        {"clip": 0.1},
+        {"warmup_epochs": 1.0},
+        {"schedule": "step", "milestones": (3, 5)},
+        {"min_lr": 0.01},
+        {"ema": 0.5},
+    ],
 )
 def test_every_setting_trains(tmp_path, changes) -> None:
     task = distilling()

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from edgesmith.compress.head_sharing import kd, th_kd
-from edgesmith.compress.optimizer import make_optimizer
+from edgesmith.compress.optimizer import OptimizerChoice, make_optimizer
 from edgesmith.compress.task import Batch, Parts
 from edgesmith.compress.terms import distance, kl
 from edgesmith.errors import UsageError
@@ -26,7 +26,7 @@ def parts(student: int = 6, teacher: int = 6) -> Parts:
 
 
 def train(task, steps: int = 4):
-    optimizer = make_optimizer(task.phases[0].parameters(), "sgd", 0.1, 0.9, 1e-2)
+    optimizer = make_optimizer(task.phases[0].parameters(), OptimizerChoice(weight_decay=1e-2))
     task.train()
     for _ in range(steps):
         optimizer.zero_grad()

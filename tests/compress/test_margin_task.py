@@ -11,9 +11,9 @@ from torch import nn
 from edgesmith.compress import METHODS
 from edgesmith.compress.fit import FitConfig, fit
 from edgesmith.compress.head_sharing import th_kd
-from edgesmith.compress.margin_task import margin
+from edgesmith.compress.margin_softmax import margin
 from edgesmith.compress.margins import MarginName
-from edgesmith.compress.optimizer import make_optimizer
+from edgesmith.compress.optimizer import OptimizerChoice, make_optimizer
 from edgesmith.compress.task import Batch, Parts
 from edgesmith.data.split import Split
 from edgesmith.errors import UsageError
@@ -37,7 +37,7 @@ def parts(student: nn.Module | None = None, teacher: nn.Module | None = None, cl
 
 
 def train(task, steps: int = 4):
-    optimizer = make_optimizer(task.phases[0].parameters(), "sgd", 0.1, 0.9, 1e-2)
+    optimizer = make_optimizer(task.phases[0].parameters(), OptimizerChoice(weight_decay=1e-2))
     task.train()
     for _ in range(steps):
         optimizer.zero_grad()
@@ -46,8 +46,8 @@ def train(task, steps: int = 4):
     return task
 
 
-def images(count: int = 24) -> Split:
-    labels = np.arange(count) % 3
+def images(count: int = 24, classes: int = 3) -> Split:
+    labels = np.arange(count) % classes
     noise = np.random.default_rng(0).integers(0, 60, (count, 16, 16, 3))
     return Split({"image": (noise + 90 * labels[:, None, None, None]).astype(np.uint8)}, labels)
 
@@ -88,15 +88,16 @@ class Stop(Exception):
 def test_a_resumed_training_ends_with_the_same_bits(tmp_path, options) -> None:
     """Also AdaFace's statistics, and the classes that are sampled."""
     whole, first, second = (margin(Parts(net(classes=0), None, 40), scale=8.0, **options) for _ in range(3))
-    fit(whole, images(), PREPROCESSING, CONFIG, tmp_path / "whole")
+    data = images(40, 40), PREPROCESSING
+    fit(whole, *data, CONFIG, tmp_path / "whole")
 
     def stop(epoch) -> None:
         raise Stop
 
     with pytest.raises(Stop):
-        fit(first, images(), PREPROCESSING, CONFIG, tmp_path / "cut", stop)
+        fit(first, *data, CONFIG, tmp_path / "cut", stop)
     torch.rand(17)  # the caller's random numbers must not matter
-    assert fit(second, images(), PREPROCESSING, CONFIG, tmp_path / "cut").resumed_from == 1
+    assert fit(second, *data, CONFIG, tmp_path / "cut").resumed_from == 1
     assert same(whole, second)
 
 
@@ -137,6 +138,15 @@ def test_a_label_out_of_range_is_named() -> None:
     for options in ({}, {"sample_rate": 0.5}):
         with pytest.raises(UsageError, match="rank 0 has label 3"):
             margin(parts(), **options).step(Batch((X,), torch.arange(8) % 4), None)
+
+
+def test_a_class_without_a_sample_is_named(tmp_path) -> None:
+    """Centres of its own it could only push away; shared ones may be of classes that these data lack."""
+    with pytest.raises(UsageError, match="2 of 5 classes have no training sample: 3, 4"):
+        fit(margin(Parts(net(classes=0), None, 5)), images(), PREPROCESSING, CONFIG, tmp_path)
+    task = margin(Parts(net(classes=0), net(6, 1, classes=5), 5), head_mode="shared_frozen", scale=8.0)
+    fit(task, images(), PREPROCESSING, replace(CONFIG, epochs=1), tmp_path)
+    assert task.notes == ("2 of 5 classes have no training sample: 3, 4",)
 
 
 def test_the_loss_is_fp32_under_autocast() -> None:

@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from edgesmith.compress.sharded_softmax import Ranks, batch_sizes, gathered, ranks, sharded_cross_entropy
+from edgesmith.compress.ranks import Ranks, ranks
+from edgesmith.compress.sharded_softmax import batch_sizes, gathered, sharded_cross_entropy
 from edgesmith.errors import UsageError
 
 LABELS = torch.tensor([0, 2, 2])

@@ -3,9 +3,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from edgesmith.compress.head_sharing import th_kd
 from edgesmith.compress.task import Batch, Parts, Plain, Source, accuracy, check_labels, cross_entropy, labels_of, plain
 from edgesmith.errors import UsageError
 from edgesmith.models.resnet import build
+from tests.compress.training import net, trained
 from tests.models import tiny
 
 X, Y = torch.randn(6, 3, 8, 8), torch.arange(6) % 5
@@ -72,3 +74,12 @@ def test_labels_must_lie_within_known_classes() -> None:
     for wrong in ([0, 5], [-1, 2]):
         with pytest.raises(UsageError, match="training labels go from"):
             check_labels(torch.tensor(wrong), 5)
+
+
+def test_classes_without_a_sample_are_noted_and_labels_outside_refused(tmp_path) -> None:
+    task = Plain(net(classes=40), classes=40)
+    trained(task, tmp_path, epochs=1)
+    assert task.notes == ("37 of 40 classes have no training sample: 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, ...",)
+    task = th_kd(Parts(net(classes=4), net(6, 1, classes=4), 4))
+    trained(task, tmp_path / "distil", epochs=1)
+    assert task.notes == ("1 of 4 classes have no training sample: 3",)

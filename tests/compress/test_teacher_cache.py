@@ -71,7 +71,7 @@ def test_another_teacher_other_data_or_damage_make_it_anew(tmp_path, change) -> 
     assert len(files(tmp_path)) == (2 if change == "damage" else 4)
     image = torch.from_numpy(split.inputs["image"][:4]).permute(0, 3, 1, 2).float() / 127.5 - 1
     batch = Batch((image,), None, torch.arange(4), torch.zeros(4, dtype=torch.bool))
-    for a, b in zip(task.cache.answer(batch), expected._asked(batch)):
+    for a, b in zip(task.cache.answer(batch)[:2], expected._asked(batch)[:2]):
         assert torch.allclose(a, b, atol=1e-5)
 
 

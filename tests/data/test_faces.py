@@ -166,3 +166,33 @@ def test_landmarks_align_pictures_of_any_size(tmp_path) -> None:
     (tmp_path / "points.txt").write_text("\n".join(f"{name} {points}" for name in names))
     images = load(SQUARE, tmp_path, landmarks="points.txt").calibration.inputs["image"]
     assert images.shape[1:] == (112, 112, 3) and images[0, 50, :, 1].tolist() == list(range(0, 224, 2))
+
+
+def test_training_people_stand_in_no_pair(tmp_path) -> None:
+    """Ann, Bob, Cy and Dee are judged; another set's people are classes of their own, also under the same name."""
+    for place in ("lfw", "more"):
+        (tmp_path / place).mkdir()
+    write(tmp_path / "lfw")
+    write(tmp_path / "more", {"Ann": 2, "Zoe": 1})
+    data = load(SQUARE, tmp_path, "lfw", train_on=["more", "lfw"])
+    assert data.classes == ("lfw/Eve", "lfw/Flo", "more/Ann", "more/Zoe")
+    assert np.bincount(data.train.labels).tolist() == [2, 1, 2, 1] and len(data.train) == 6
+    assert data.train.names[0] == "more/Ann/Ann_0001.jpg" and data.train.inputs["image"][0, 0, 0, 0] == 1
+    assert data.digest != load(SQUARE, tmp_path, "lfw").digest
+    assert load(SQUARE, tmp_path, "lfw").train is None
+
+
+def test_a_list_names_the_training_pictures(tmp_path) -> None:
+    (tmp_path / "lfw").mkdir()
+    write(tmp_path / "lfw")
+    (tmp_path / "kept.txt").write_text("lfw/Flo/Flo_0001.jpg\nlfw/Eve/Eve_0002.jpg\n")
+    data = load(SQUARE, tmp_path, "lfw", train_on=["lfw"], train_list="kept.txt")
+    assert data.train.names == ("lfw/Eve/Eve_0002.jpg", "lfw/Flo/Flo_0001.jpg")
+    (tmp_path / "kept.txt").write_text("lfw/Ann/Ann_0001.jpg\n")
+    with pytest.raises(MissingResource, match="stand in a pair"):
+        load(SQUARE, tmp_path, "lfw", train_on=["lfw"], train_list="kept.txt")
+    (tmp_path / "kept.txt").write_text("")
+    with pytest.raises(MissingResource, match="no picture is left"):
+        load(SQUARE, tmp_path, "lfw", train_on=["lfw"], train_list=str(tmp_path / "kept.txt"))
+    with pytest.raises(MissingResource, match="no such list"):
+        load(SQUARE, tmp_path, "lfw", train_on=["lfw"], train_list="other.txt")

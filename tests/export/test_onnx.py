@@ -7,8 +7,8 @@ from onnx import numpy_helper
 
 from edgesmith.export.exporter import prepared
 from edgesmith.export.onnx import OPSET, export
+from edgesmith.graph import rewrite
 from edgesmith.graph.capture import capture
-from edgesmith.graph.rewrite import fold_batchnorm
 from edgesmith.quant import quantize
 from edgesmith.targets import target
 from tests.export.quantized import planned
@@ -74,15 +74,15 @@ def test_the_plans_scales_and_zero_points_are_in_the_file(int8):
     assert not unread
 
 
-@pytest.mark.parametrize("net", ["residual", "linear"])  # no rewrite changes their weights
+@pytest.mark.parametrize("net", ["residual", "linear"])
 def test_the_weights_in_the_file_are_those_of_the_plan(net, tmp_path):
     program, plan = planned(net, "ort")
     values = constants(onnx.load(export(program, plan, target("ort-int8"), tmp_path).file))
     stored = [array for array in values.values() if array.dtype == np.int8 and array.ndim > 1]
-    folded = fold_batchnorm(program)
-    for path, node in folded.nodes.items():
+    rewritten = rewrite.planned(program, plan)
+    for path, node in rewritten.nodes.items():
         if f"{path}:weight" in plan.edges:
-            weight = folded.module.get_parameter(str(node.args[1].target)).detach().numpy()
+            weight = rewritten.module.get_parameter(str(node.args[1].target)).detach().numpy()
             expected = quantize(weight, plan.resolve(f"{path}:weight"))
             same_shape = [array for array in stored if array.shape == expected.shape]
             transposed = [array.T for array in stored if array.ndim == 2 and array.T.shape == expected.shape]

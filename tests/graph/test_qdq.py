@@ -15,9 +15,9 @@ from edgesmith import quant_reference as reference
 from edgesmith.compress.quantize.observe import observe
 from edgesmith.compress.quantize.plan import derive
 from edgesmith.errors import UsageError
+from edgesmith.graph import rewrite
 from edgesmith.graph.capture import Program, capture, exported_program, node_names
 from edgesmith.graph.qdq import apply_plan
-from edgesmith.graph.rewrite import simplify
 from edgesmith.quant import EdgeQuant, QuantPlan, choose, quantize
 from tests.compress.quantize.test_plan import FAMILIES, planned
 from tests.graph.test_activations import values, wild
@@ -51,7 +51,7 @@ def integers(program: Program, plan: QuantPlan, inputs: tuple[Tensor, ...]) -> d
 
 
 def weights(program: Program, plan: QuantPlan, path: str) -> tuple[np.ndarray, EdgeQuant, np.ndarray]:
-    layer = simplify(program).module.get_submodule(path)
+    layer = rewrite.planned(program, plan).module.get_submodule(path)
     quant = plan.resolve(f"{path}:weight")
     return quantize(layer.weight.detach().numpy(), quant), quant, layer.bias.detach().numpy()
 
@@ -111,7 +111,7 @@ def test_an_output_with_two_readers_is_quantized_once() -> None:
 
 def test_a_plan_for_another_model_or_another_family_is_refused() -> None:
     plan = planned(captured("linear"))
-    with pytest.raises(UsageError, match="no edge"):
+    with pytest.raises(UsageError, match="derive the plan"):
         apply_plan(captured("residual"), plan)
     with pytest.raises(UsageError, match="u8 affine"):
         apply_plan(captured("linear"), dataclasses.replace(plan, family="tensorrt", instruction_set="cuda"))

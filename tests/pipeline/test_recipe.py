@@ -120,3 +120,43 @@ def test_a_mistake_is_one_line_with_its_path(tmp_path: Path, old: str, new: str,
 def test_a_value_that_is_no_yaml(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="not a YAML value"):
         read_recipe(write(tmp_path, GOOD), ["name=[1"])
+
+
+SEARCHED = """
+name: searched
+data: {use: digits}
+search:
+  space: {use: chain, classes: 10, frame: {size: 8}, operations: [conv-k3-relu]}
+  method: {use: asap, cooling: 0.9}
+  fit: {epochs: 2}
+  latency: {target: ort-int8, budget_ms: 1.5}
+model: {use: chain_net, genotype: search, classes: 10}
+targets: {required: [ort-int8]}
+"""
+
+
+def test_reads_a_search(tmp_path: Path) -> None:
+    search = read_recipe(write(tmp_path, SEARCHED)).search
+    assert search is not None and search.latency is not None
+    assert search.latency.budget_ms == 1.5 and search.method["cooling"] == 0.9
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "path"),
+    [
+        ("budget_ms: 1.5", "budget_ms: 0", "search.latency.budget_ms"),
+        ("target: ort-int8, b", "target: ort-int4, b", "search.latency.target"),
+        ("{size: 8}", "{sizes: 8}", "search.space.frame"),
+        ("use: chain,", "use: chains,", "search.space.use"),
+        ("cooling: 0.9", "coolness: 0.9", "search.method.coolness"),
+        ("cooling: 0.9", "latency_weight: 2", "search.method.latency_weight"),
+        ("{use: asap, cooling: 0.9}", "{use: darts}", "search.latency"),
+        ("epochs: 2", "epochs: 0", "search.fit"),
+        ("genotype: search", "seed: 1", "search"),
+        ("search:\n  space", "limits: {}\nother:\n  space", "model.genotype"),
+    ],
+)
+def test_a_mistake_in_a_search_is_told_with_its_path(tmp_path: Path, old: str, new: str, path: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        read_recipe(write(tmp_path, SEARCHED.replace(old, new)))
+    assert path in [problem.split(":")[0] for problem in caught.value.problems]

@@ -102,3 +102,74 @@ def test_every_pattern_of_sources_finds_files(keys: Keys, tmp_path: Path) -> Non
 def test_a_recipe_may_not_name_a_program_unless_allowed(keys: Keys) -> None:
     with pytest.raises(UsageError, match="allow-import"):
         keys("bench.device={use: local, python: ./program}")
+
+
+SEARCHED = """
+name: searched
+data: {use: digits, holdout: 0.3}
+search:
+  space:
+    use: chain
+    classes: 10
+    frame: {size: 8, stem: 8, stem_stride: 1, stages: [[8, 2, 1]], last: 8, embedding: 8}
+    operations: [conv-k3-relu, identity]
+  fit: {epochs: 2}
+  latency: {target: ort-int8, budget_ms: 1.5}
+model: {use: chain_net, genotype: search, classes: 10}
+train:
+  - {name: first, model: {use: chain_net, genotype: search, classes: 10, seed: 1}, method: {use: plain}}
+  - {name: teacher, model: {use: resnet, size: 8, width: 8, classes: 10}, method: {use: plain}}
+  - {name: student, method: {use: th_kd, teacher: teacher}}
+targets: {required: [ort-int8]}
+limits: {accuracy_drop: 0.5}
+"""
+
+
+@pytest.fixture
+def searched(tmp_path: Path) -> Callable[..., Run]:
+    (tmp_path / "searched.yaml").write_text(SEARCHED)
+
+    def of(*overrides: str) -> Run:
+        recipe = read_recipe(tmp_path / "searched.yaml", overrides)
+        return Run(recipe, tmp_path / "out", Trust(), lambda text: None)
+
+    return of
+
+
+BEHIND_SEARCH = ["train-first", "train-student", *BEHIND_TRAINING]
+
+
+@pytest.mark.parametrize(
+    ("override", "redone"),
+    [
+        ("limits.accuracy_drop=0.4", []),
+        ("search.fit.threads=2", []),
+        ("train.1.fit.epochs=3", ["train-teacher", "train-student", *BEHIND_TRAINING]),
+        ("search.fit.epochs=3", ["search", *BEHIND_SEARCH]),
+        ("search.latency.budget_ms=1.2", ["search", *BEHIND_SEARCH]),
+        ("search.latency.blocks=5", ["latency-table", "search", *BEHIND_SEARCH]),
+        ("bench.threads=2", ["latency-table", "search", *BEHIND_SEARCH]),
+        ("search.space.operations=[conv-k3-relu]", ["latency-table", "search", *BEHIND_SEARCH]),
+    ],
+)
+def test_a_change_of_a_search_redoes_what_depends_on_it(
+    searched: Callable[..., Run], override: str, redone: list[str]
+) -> None:
+    assert changed(searched().keys, searched(override).keys) == redone
+
+
+def test_a_given_table_is_not_measured_and_its_content_counts(searched: Callable[..., Run], tmp_path: Path) -> None:
+    table = tmp_path / "table.json"
+    table.write_text("{}")
+    named = f"search.latency.table={table}"
+    before = searched(named).keys
+    assert "latency-table" not in before
+    table.write_text("{ }")
+    assert changed(before, searched(named).keys) == ["search", *BEHIND_SEARCH]
+
+
+def test_models_take_the_genotype_that_was_found(searched: Callable[..., Run]) -> None:
+    run = searched()
+    file = str(run.folder("search") / "genotype.json")
+    assert run.found.model["genotype"] == run.found.train[0].model["genotype"] == file  # type: ignore[index]
+    assert run.found.train[2].model is None and run.source.inputs[0].shape == (1, 3, 8, 8)

@@ -39,3 +39,16 @@ def test_another_limit_repeats_no_step_and_changes_the_verdict(finished: Path, l
     ended = edgesmith("run", finished / "tiny.yaml", "--out", finished / "run", "--set", limit)
     assert all(f"{step}: already done" in ended.stderr for step in STEPS)
     assert ended.returncode == code, ended.stdout
+
+
+@pytest.mark.slow
+def test_the_search_on_digits_runs_and_its_network_holds_the_budget(tmp_path: Path) -> None:
+    ended = edgesmith("run", ROOT / "recipes" / "search-digits.yaml", "--out", tmp_path / "run", "--json")
+    assert ended.returncode == 0, ended.stderr
+    report = json.loads(ended.stdout)
+    budgets = [row["state"] for row in report["verdicts"] if row["check"] == "search_budget"]
+    assert budgets == ["pass"] and report["search"]["latency"]["verdict"]["state"] == "pass"
+    rows = {row["target"]: row for row in report["rows"]}
+    assert rows["openvino-int8"]["accuracy"]["value"] > 0.93
+    again = edgesmith("run", ROOT / "recipes" / "search-digits.yaml", "--out", tmp_path / "run")
+    assert "search: already done" in again.stderr and "latency-table: already done" in again.stderr

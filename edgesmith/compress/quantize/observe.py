@@ -1,4 +1,4 @@
-"""Calibration: one pass over the folded original program, per-channel ranges of every float value."""
+"""Calibration: one pass over the folded original program, per-channel ranges and means of every float value."""
 
 from __future__ import annotations
 
@@ -54,6 +54,7 @@ class _Watcher(fx.Interpreter):
         super().__init__(program.module)
         self.edges = {node.name: edge for edge, node in program.edges()}
         self.ranges: dict[str, tuple[Tensor, Tensor]] = {}
+        self.sums: dict[str, tuple[Tensor, int]] = {}
 
     def run_node(self, n: fx.Node) -> object:
         value = super().run_node(n)
@@ -73,9 +74,13 @@ class _Watcher(fx.Interpreter):
             old = self.ranges[edge]
             low, high = torch.minimum(low, old[0]), torch.maximum(high, old[1])
         self.ranges[edge] = low, high
+        total, count = _total(value)
+        before = self.sums.get(edge, (torch.zeros_like(total), 0))
+        self.sums[edge] = before[0] + total, before[1] + count
 
     def record(self) -> dict[str, EdgeRange]:
-        return {edge: EdgeRange(_numpy(low), _numpy(high)) for edge, (low, high) in self.ranges.items()}
+        means = {edge: _numpy(total / count) for edge, (total, count) in self.sums.items()}
+        return {edge: EdgeRange(_numpy(low), _numpy(high), means[edge]) for edge, (low, high) in self.ranges.items()}
 
 
 def _has_channels(node: fx.Node) -> bool:
@@ -90,6 +95,14 @@ def _extremes(value: Tensor) -> tuple[Tensor, Tensor]:
         return value.min().reshape(1), value.max().reshape(1)
     rows = value.flatten(2) if value.dim() > 2 else value.unsqueeze(2)  # one axis at a time is several times faster
     return rows.amin(2).amin(0), rows.amax(2).amax(0)
+
+
+def _total(value: Tensor) -> tuple[Tensor, int]:
+    """Sum of each channel and the number of its values, as `_extremes` takes channels."""
+    if value.dim() < 2:
+        return value.double().sum().reshape(1), value.numel()
+    rows = value.flatten(2) if value.dim() > 2 else value.unsqueeze(2)
+    return rows.sum(2).double().sum(0), rows.shape[0] * rows.shape[2]
 
 
 def _numpy(tensor: Tensor) -> np.ndarray:

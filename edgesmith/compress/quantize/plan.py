@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import Literal
 
 import numpy as np
+from torch import fx
 
+from edgesmith.compress.quantize.bias import bias_shifts
+from edgesmith.compress.quantize.equalise import equalising_factors
 from edgesmith.compress.quantize.placement import Placement, place
 from edgesmith.compress.quantize.ranges import edge_ranges
 from edgesmith.errors import UsageError
 from edgesmith.graph.activations import exact_forms, prelu_paths
+from edgesmith.graph.channels import channel_groups, scale_channels
 from edgesmith.graph.operators import constant, constant_or_none, is_weighted, source
 from edgesmith.graph.program import Program
 from edgesmith.graph.rewrite import lower_activations, simplify
 from edgesmith.quant import BiasOf, EdgeQuant, EdgeRange, QuantPlan, QuantSpec, RangeRecord, SameAs, choose
 from edgesmith.targets import QuantRules, check_plan, rules_of
 
+Correction = Literal["equalise", "bias"]
+CORRECTIONS: tuple[Correction, ...] = ("equalise", "bias")
 Edges = dict[str, EdgeQuant | SameAs | BiasOf]
 # An int32 bias is b / (s_x s_w): s_w is kept large enough that it stays below this, with room for the products.
 _BIAS_LIMIT = 2.0**30
@@ -27,10 +34,12 @@ def derive(
     family: str,
     instruction_set: str,
     keep_float: Collection[str] = (),
+    corrections: Collection[Correction] = CORRECTIONS,
 ) -> QuantPlan:
     """The plan of `family` for a program, from min-max ranges seen on its folded original.
 
-    keep_float: paths of layers that stay in float. The plan is checked against the family's rules.
+    keep_float: paths of layers that stay in float. corrections: which of "equalise" (equalise.py) and "bias" (bias.py)
+    are applied. The plan is checked against the family's rules.
     Raises: UsageError naming the edge and the rule where the family has no legal choice.
     """
     rules = rules_of(family)
@@ -38,13 +47,45 @@ def derive(
     folded = simplify(program)
     _check_paths(folded, keep_float)
     rewrites, notes = exact_forms(folded, _wished_forms(folded, rules))
-    lowered = lower_activations(folded, rewrites)
+    factors = {}
+    if "equalise" in corrections:
+        lowered = lower_activations(folded, rewrites)
+        factors = _factors(folded, lowered, place(lowered, rules, rewrites, keep_float), ranges)
+    lowered = lower_activations(scale_channels(folded, factors), rewrites)
     placement = place(lowered, rules, rewrites, keep_float)
-    edges = _value_edges(lowered, placement, edge_ranges(lowered, ranges), activation)
+    seen = edge_ranges(lowered, ranges)
+    edges = _value_edges(lowered, placement, seen, activation)
     edges.update(_weight_edges(lowered, placement, edges, weight, rules.int32_bias))
-    plan = QuantPlan(family, edges, _precision(lowered, placement), instruction_set, rewrites, notes)
+    shifts = _shifts(lowered, edges, seen) if "bias" in corrections else {}
+    precision = _precision(lowered, placement)
+    plan = QuantPlan(family, edges, precision, instruction_set, rewrites, notes, factors, shifts)
     check_plan(plan)
     return plan
+
+
+def _factors(folded: Program, lowered: Program, placement: Placement, ranges: RangeRecord) -> dict[str, np.ndarray]:
+    """Equalising factors, from the values that the original has too.
+
+    The inner values of a lowered PReLU do not count: with them the PReLU MobileFaceNet of recipes/faces-lfw-prelu.yaml
+    came out worse.
+    """
+    seen, names = edge_ranges(lowered, ranges), {node: edge for edge, node in lowered.edges()}
+    originals, quantized = folded.nodes, dict[fx.Node, EdgeRange]()
+    for value in placement.values:
+        path = lowered.paths.get(value.name, "")
+        if path in originals:
+            quantized[originals[path]] = seen[names[value]]
+    return equalising_factors(folded, channel_groups(folded), quantized)
+
+
+def _shifts(program: Program, edges: Edges, seen: Mapping[str, EdgeRange]) -> dict[str, np.ndarray]:
+    by_node = {node: seen[edge] for edge, node in program.edges()}
+    weights = {
+        edge.removesuffix(":weight"): how
+        for edge, how in edges.items()
+        if edge.endswith(":weight") and isinstance(how, EdgeQuant)
+    }
+    return bias_shifts(program, weights, by_node)
 
 
 def _legal_specs(rules: QuantRules, family: str, instruction_set: str, program: Program) -> tuple[QuantSpec, QuantSpec]:

@@ -31,9 +31,10 @@ def edge_ranges(program: Program, record: RangeRecord) -> dict[str, EdgeRange]:
 
 
 def times(seen: EdgeRange, factor: np.ndarray) -> EdgeRange:
-    """The range of factor * x, channel by channel. Shape: factor (C,)."""
+    """The range and mean of factor * x, channel by channel. Shape: factor (C,)."""
     ends = np.stack([seen.low * factor, seen.high * factor])
-    return EdgeRange(ends.min(0).astype(np.float32), ends.max(0).astype(np.float32))
+    mean = None if seen.mean is None else (seen.mean * factor).astype(np.float32)
+    return EdgeRange(ends.min(0).astype(np.float32), ends.max(0).astype(np.float32), mean)
 
 
 def _recorded(program: Program, node: fx.Node, edge: str, record: RangeRecord) -> EdgeRange:
