@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from edgesmith.compress.focal import Focus, Reduction, focal_loss
 from edgesmith.compress.multilabel import MultiLabel, check_outputs
+from edgesmith.compress.ranks import ranks
 from edgesmith.compress.task import Parts, Source, at_least_fp32
 from edgesmith.errors import UsageError
 
@@ -82,11 +83,13 @@ class AdaptiveAsymmetry(nn.Module):
         """Move by one batch."""
         p = at_least_fp32(logits).sigmoid()
         present, absent = (targets == 1).to(p.dtype), (targets == 0).to(p.dtype)
-        some = (present.sum() > 0) & (absent.sum() > 0)
-        sure = (p * present).sum() / present.sum().clamp_min(1)
-        sure_not = ((1 - p) * absent).sum() / absent.sum().clamp_min(1)
-        step = self.rate * (self.target - (sure - sure_not)) * (len(logits) / max(self.samples, len(logits)))
-        self.gamma_neg.add_(torch.where(some, step, 0.0)).clamp_(0, HIGHEST_GAMMA)
+        sums = torch.stack([(p * present).sum(), present.sum(), ((1 - p) * absent).sum(), absent.sum()])
+        ranks().sum(sums)  # all processes move alike
+        sure, there, sure_not, not_there = sums
+        gap = sure / there.clamp_min(1) - sure_not / not_there.clamp_min(1)
+        images = len(logits) * ranks().world
+        step = self.rate * (self.target - gap) * (images / max(self.samples, images))
+        self.gamma_neg.add_(torch.where((there > 0) & (not_there > 0), step, 0.0)).clamp_(0, HIGHEST_GAMMA)
 
 
 class AsymmetricLossSingleLabel(nn.Module):

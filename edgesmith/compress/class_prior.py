@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from edgesmith import artifact
+from edgesmith.compress.ranks import ranks
 from edgesmith.compress.task import Batch, Source, at_least_fp32
 from edgesmith.data.split import digest
 from edgesmith.errors import DamagedArtifact, MissingResource, UsageError
@@ -47,16 +48,17 @@ def prior_of(net: nn.Module, source: Source) -> Tensor:
     weights = digest({name: value.cpu().numpy() for name, value in net.state_dict().items()})
     key = artifact.content_key(repr(net), weights, source.digest)
     folder = source.folder / FOLDER / key[:16]
-    kept = _kept(folder, key)
-    if kept is not None:
-        return torch.from_numpy(kept).to(source.device)
-    home = next((parameter.device for parameter in net.parameters()), source.device)
-    found = class_prior(net.to(source.device), source.in_order())
-    net.to(home)
-    with artifact.building(folder) as temporary:
-        np.save(temporary / FILE, found.cpu().numpy())
-        artifact.seal(temporary, KIND, key, {"samples": source.count})
-    return found
+    with ranks().first():  # the others find it there
+        kept = _kept(folder, key)
+        if kept is not None:
+            return torch.from_numpy(kept).to(source.device)
+        home = next((parameter.device for parameter in net.parameters()), source.device)
+        found = class_prior(net.to(source.device), source.in_order())
+        net.to(home)
+        with artifact.building(folder) as temporary:
+            np.save(temporary / FILE, found.cpu().numpy())
+            artifact.seal(temporary, KIND, key, {"samples": source.count})
+        return found
 
 
 def _kept(folder: Path, key: str) -> np.ndarray | None:

@@ -145,7 +145,7 @@ model: {NET.replace("10", "16")}, seed: 1}}
 train:
   - name: ignore
     method: {{use: csl, mode: ignore}}
-    fit: {{epochs: 1, batch: 16, lr: 0.01}}
+    fit: {{epochs: 1, batch: 16, lr: 0.01, ema: 0.9}}
   - name: selective
     method: {{use: csl, prior_from: ignore, top_k: 1}}
     fit: {{epochs: 1, batch: 16, lr: 0.01}}
