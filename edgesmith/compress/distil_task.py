@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from edgesmith.compress.class_centres import NOTE, class_centres
 from edgesmith.compress.contrastive import Contrast
+from edgesmith.compress.frozen import with_teacher, without_teacher
 from edgesmith.compress.judge import ONE_CLASS, Judge
 from edgesmith.compress.ranks import ranks
 from edgesmith.compress.shared_head import (
@@ -42,8 +43,6 @@ from edgesmith.compress.task import (
 from edgesmith.compress.teacher_cache import Answer, TeacherCache, ask, open_cache
 from edgesmith.compress.terms import distance, feature_distance
 from edgesmith.errors import UsageError
-
-TEACHER = "teacher."
 
 
 @dataclass(frozen=True)
@@ -202,11 +201,10 @@ class Distil(nn.Module):
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """Everything a resumed training needs; the frozen teacher is not part of it."""
-        return {k: v for k, v in super().state_dict(*args, **kwargs).items() if not k.startswith(TEACHER)}
+        return without_teacher(super().state_dict(*args, **kwargs))
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        teacher = {TEACHER + key: value for key, value in self.teacher.state_dict().items()}
-        return super().load_state_dict({**state_dict, **teacher}, strict, assign)
+        return super().load_state_dict(with_teacher(state_dict, self.teacher), strict, assign)
 
     def _learning(self) -> Iterator[nn.Parameter]:
         for name, parameter in self.student.named_parameters():

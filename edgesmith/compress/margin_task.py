@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgesmith.compress.class_centres import NOTE, class_centres
+from edgesmith.compress.frozen import with_teacher, without_teacher
 from edgesmith.compress.partial_fc import PartialFC
 from edgesmith.compress.sharded_softmax import batch_sizes
 from edgesmith.compress.task import (
@@ -38,8 +39,6 @@ from edgesmith.compress.task import (
 from edgesmith.compress.teacher_cache import Answer, TeacherCache, ask, open_cache
 from edgesmith.compress.terms import distance
 from edgesmith.errors import UsageError
-
-TEACHER = "teacher."
 
 
 @dataclass(frozen=True)
@@ -156,11 +155,10 @@ class MarginTask(nn.Module):
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """Everything a resumed training needs; the frozen teacher is not part of it."""
-        return {k: v for k, v in super().state_dict(*args, **kwargs).items() if not k.startswith(TEACHER)}
+        return without_teacher(super().state_dict(*args, **kwargs))
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        known = self.teacher.state_dict() if self.teacher is not None else {}
-        return super().load_state_dict({**state_dict, **{TEACHER + k: v for k, v in known.items()}}, strict, assign)
+        return super().load_state_dict(with_teacher(state_dict, self.teacher), strict, assign)
 
     def _ask(self, batch: Batch) -> Answer:
         return ask(self.teacher, batch)  # type: ignore[arg-type]

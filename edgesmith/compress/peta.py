@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgesmith.compress.asl import AsymmetricLoss
+from edgesmith.compress.frozen import with_teacher, without_teacher
 from edgesmith.compress.judge import Judge, several_classes
 from edgesmith.compress.shared_head import finished, make_projector
 from edgesmith.compress.task import (
@@ -36,7 +37,6 @@ from edgesmith.data.album_rows import Sampling, chosen
 from edgesmith.errors import UsageError
 
 Loss = Literal["auto", "asl"]
-TEACHER = "teacher."
 SMALLEST = 1e-6  # an importance whose logarithm is taken
 
 
@@ -134,12 +134,10 @@ class Peta(nn.Module):
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """Everything a resumed training needs; the frozen teacher is not part of it."""
-        return {k: v for k, v in super().state_dict(*args, **kwargs).items() if not k.startswith(TEACHER)}
+        return without_teacher(super().state_dict(*args, **kwargs))
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        own = {} if self.teacher is None else self.teacher.state_dict()
-        teacher = {TEACHER + key: value for key, value in own.items()}
-        return super().load_state_dict({**state_dict, **teacher}, strict, assign)
+        return super().load_state_dict(with_teacher(state_dict, self.teacher), strict, assign)
 
     def _learning(self) -> Iterator[nn.Parameter]:
         yield from self.student.parameters()

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from edgesmith.compress.frozen import with_teacher, without_teacher
 from edgesmith.compress.multilabel import check_multilabels, hit_at_1
 from edgesmith.compress.sdl import SemanticDiversityLoss, Unknown, row_use
 from edgesmith.compress.shared_head import Start, embedding_size, fold, make_projector, procrustes
@@ -87,12 +88,10 @@ class SemanticTask(nn.Module):
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """Everything a resumed training needs; the frozen teacher is not part of it."""
-        state = super().state_dict(*args, **kwargs)
-        return {name: value for name, value in state.items() if not name.startswith("teacher.")}
+        return without_teacher(super().state_dict(*args, **kwargs))
 
     def load_state_dict(self, state: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
-        theirs = {} if self.teacher is None else {f"teacher.{k}": v for k, v in self.teacher.state_dict().items()}
-        return super().load_state_dict({**state, **theirs}, *args, **kwargs)
+        return super().load_state_dict(with_teacher(state, self.teacher), *args, **kwargs)
 
     def _learning(self) -> Iterator[nn.Parameter]:
         return (parameter for parameter in self.net.parameters() if parameter.requires_grad)
