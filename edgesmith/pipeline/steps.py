@@ -150,7 +150,7 @@ class Run:
             found = None
             if goal is not None:
                 file = Path(goal.table) if goal.table else self.folder("latency-table") / searching.TABLE
-                found = searching.goal_of(search, goal, file, self._networks(goal, folder))
+                found = searching.goal_of(search, goal, file, self.networks(goal, folder))
             return searching.run_search(search, self.data, found, folder, self.say)
 
         config["fit"] = {name: value for name, value in search.fit.items() if name not in MACHINE}
@@ -167,14 +167,14 @@ class Run:
         measuring = searching.measuring_of(goal, self._threads)
 
         def work(folder: Path) -> Mapping[str, Any]:
-            return searching.measure_table(search, self._networks(goal, folder), folder)
+            return searching.measure_table(search, self.networks(goal, folder), folder)
 
         device = {"device": self._device_spec, "facts": self._lasting_facts}
         config = {"space": search.space, "measuring": asdict(measuring), "image": to_json(self.source.inputs), **device}
         sources = (*_CAPTURE, *_MEASURED, "compress/asap/*.py", "compress/quantize/*.py", "export/*.py")
         return Step("latency-table", config, work, (), sources, (*_VERSIONS, *_RUNTIMES), keeps=("networks",))
 
-    def _networks(self, goal: LatencyGoal, folder: Path) -> NetworkBench:
+    def networks(self, goal: LatencyGoal, folder: Path) -> NetworkBench:
         """Where networks of the space are timed."""
         measuring = searching.measuring_of(goal, self._threads)
         return NetworkBench(self.device, self.source.inputs[0], measuring, folder, self.say)
