@@ -10,10 +10,14 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
 from edgesmith.records import to_json
+
+# How the ends of a value's grid are found (compress/quantize/clipping.py).
+RangeMethod = Literal["minmax", "percentile", "mse", "entropy"]
 
 
 @dataclass(frozen=True)
@@ -65,15 +69,33 @@ class BiasOf:
 
 
 @dataclass(frozen=True)
+class Histogram:
+    """How many values of each size a row saw. Zero has a bin of its own, the others lie around it.
+
+    counts[r, j] belongs to the bin first[r] + j of row r: bin 0 is the value 0, bin i > 0 holds (i - 1) w < x <= i w
+    and bin -i the mirror image, with w = width[r].
+    Shape: width, first (R,), counts (R, B).
+    """
+
+    width: np.ndarray
+    first: np.ndarray
+    counts: np.ndarray
+
+
+@dataclass(frozen=True)
 class EdgeRange:
     """What calibration saw on one edge. Shape: low, high, mean (C,) per channel (axis 1), or (1,) where there is none.
 
-    A weight has no mean.
+    A weight has low and high only. seen: how many values a channel had. channels: a histogram with a row a channel;
+    tensor: one row for all channels together, with finer bins.
     """
 
     low: np.ndarray
     high: np.ndarray
     mean: np.ndarray | None = None
+    seen: int = 0
+    channels: Histogram | None = None
+    tensor: Histogram | None = None
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -83,7 +105,7 @@ class EdgeRange:
 
 @dataclass(frozen=True)
 class RangeRecord:
-    """What one calibration pass saw on the original graph, edge by edge."""
+    """What one calibration pass saw on the original graph, edge by edge; observe() can go on from it."""
 
     edges: Mapping[str, EdgeRange]
     samples: int

@@ -9,6 +9,7 @@ import numpy as np
 from torch import fx
 
 from edgesmith.compress.quantize.bias import bias_shifts
+from edgesmith.compress.quantize.clipping import bounds
 from edgesmith.compress.quantize.equalise import equalising_factors
 from edgesmith.compress.quantize.placement import Placement, place
 from edgesmith.compress.quantize.ranges import edge_ranges
@@ -18,7 +19,7 @@ from edgesmith.graph.channels import channel_groups, scale_channels
 from edgesmith.graph.operators import constant, constant_or_none, is_weighted, source
 from edgesmith.graph.program import Program
 from edgesmith.graph.rewrite import lower_activations, simplify
-from edgesmith.quant import BiasOf, EdgeQuant, EdgeRange, QuantPlan, QuantSpec, RangeRecord, SameAs, choose
+from edgesmith.quant import BiasOf, EdgeQuant, EdgeRange, QuantPlan, QuantSpec, RangeMethod, RangeRecord, SameAs, choose
 from edgesmith.targets import QuantRules, check_plan, rules_of
 
 Correction = Literal["equalise", "bias"]
@@ -35,11 +36,13 @@ def derive(
     instruction_set: str,
     keep_float: Collection[str] = (),
     corrections: Collection[Correction] = CORRECTIONS,
+    ranges_by: RangeMethod = "mse",
 ) -> QuantPlan:
-    """The plan of `family` for a program, from min-max ranges seen on its folded original.
+    """The plan of `family` for a program, from what calibration saw on its folded original.
 
     keep_float: paths of layers that stay in float. corrections: which of "equalise" (equalise.py) and "bias" (bias.py)
-    are applied. The plan is checked against the family's rules.
+    are applied. ranges_by: how the ends of the grids are chosen (clipping.py). The plan is checked against the
+    family's rules.
     Raises: UsageError naming the edge and the rule where the family has no legal choice.
     """
     rules = rules_of(family)
@@ -54,7 +57,7 @@ def derive(
     lowered = lower_activations(scale_channels(folded, factors), rewrites)
     placement = place(lowered, rules, rewrites, keep_float)
     seen = edge_ranges(lowered, ranges)
-    edges = _value_edges(lowered, placement, seen, activation)
+    edges = _value_edges(lowered, placement, seen, activation, ranges_by)
     edges.update(_weight_edges(lowered, placement, edges, weight, rules.int32_bias))
     shifts = _shifts(lowered, edges, seen) if "bias" in corrections else {}
     precision = _precision(lowered, placement)
@@ -112,14 +115,16 @@ def _wished_forms(program: Program, rules: QuantRules) -> dict[str, str]:
     return forms
 
 
-def _value_edges(program: Program, placement: Placement, ranges: Mapping[str, EdgeRange], spec: QuantSpec) -> Edges:
+def _value_edges(
+    program: Program, placement: Placement, ranges: Mapping[str, EdgeRange], spec: QuantSpec, ranges_by: RangeMethod
+) -> Edges:
     names = {node: edge for edge, node in program.edges()}
-    bounds = {node: ranges[names[node]].bounds for node in placement.values}
+    ends = {node: bounds(ranges[names[node]], ranges_by, spec) for node in placement.values}
     for node, first in placement.same.items():
-        low, high = zip(bounds[node], bounds[first])
-        bounds[first] = min(low), max(high)
+        low, high = zip(ends[node], ends[first])
+        ends[first] = min(low), max(high)
     return {
-        names[node]: SameAs(names[placement.same[node]]) if node in placement.same else choose(spec, *bounds[node])
+        names[node]: SameAs(names[placement.same[node]]) if node in placement.same else choose(spec, *ends[node])
         for node in placement.values
     }
 
