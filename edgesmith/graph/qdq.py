@@ -30,9 +30,11 @@ def apply_plan(program: Program, plan: QuantPlan) -> Program:
 
     No calibration is run, and afterwards every number in the graph is compared with the plan's. An int32 bias
     (BiasOf) is left to the exporter: not every target takes one.
-    Raises: UsageError for a plan that its family forbids or that names edges the program lacks.
+    Raises: UsageError for a plan that its family forbids, that was derived from another model, or that names edges the
+    program lacks.
     """
     check_plan(plan)
+    check_program(program, plan)
     lowered = planned(program, plan)
     module, paths, origins = lowered.copy()
     nodes = edge_nodes(lowered, module)
@@ -42,6 +44,13 @@ def apply_plan(program: Program, plan: QuantPlan) -> Program:
     result = lowered.rewritten(converted, paths, origins)
     _check_numbers(plan, result)
     return result
+
+
+def check_program(program: Program, plan: QuantPlan) -> None:
+    """Refuse a plan made for another model, or for other weights of this one. Raises: UsageError naming both digests."""
+    if plan.program and program.digest and plan.program != program.digest:
+        found = f"the plan was derived from model {plan.program}, this one is {program.digest}"
+        raise UsageError(f"apply a {plan.family} plan", found, "derive a plan from this model with these weights")
 
 
 def edge_nodes(program: Program, module: fx.GraphModule | None = None) -> dict[str, fx.Node]:

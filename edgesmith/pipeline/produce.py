@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -100,12 +100,17 @@ def _typed(spec: TensorSpec, array: np.ndarray) -> np.ndarray:
     return array
 
 
-def plan_targets(program: Program, ranges: RangeRecord, names: Sequence[str]) -> dict[str, QuantPlan]:
-    """One plan for each family that the int8 targets need, all from the same ranges."""
+def plan_targets(
+    program: Program, ranges: RangeRecord, names: Sequence[str], keep_float: Collection[str] = ()
+) -> dict[str, QuantPlan]:
+    """One plan for each family that the int8 targets need, all from the same ranges.
+
+    keep_float: paths of layers and modules that no plan quantizes.
+    """
     folded = fold_batchnorm(program)
     host = this_machine().instruction_set
     families = dict.fromkeys(row.family for row in map(target, names) if row.family)
-    return {f: derive(folded, ranges, f, _INSTRUCTION_SETS.get(f, host)) for f in families if f}
+    return {f: derive(folded, ranges, f, _INSTRUCTION_SETS.get(f, host), keep_float) for f in families if f}
 
 
 def build_targets(
