@@ -11,7 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
+from edgesmith.errors import UsageError
 from edgesmith.graph.naming import operator_name
+from edgesmith.quant import QuantPlan
 from edgesmith.tensors import TensorSpec
 
 
@@ -115,3 +117,10 @@ def _attribute(module: fx.GraphModule, name: str) -> Tensor:
     for part in name.split("."):
         value = getattr(value, part)
     return value  # type: ignore[return-value]
+
+
+def check_program(program: Program, plan: QuantPlan) -> None:
+    """Refuse a plan of another model, or of other weights of this one. Raises: UsageError naming both digests."""
+    if plan.program and program.digest and plan.program != program.digest:
+        found = f"the plan was derived from model {plan.program}, this one is {program.digest}"
+        raise UsageError(f"apply a {plan.family} plan", found, "derive a plan from this model with these weights")

@@ -11,7 +11,7 @@ from torch import fx
 from edgesmith.errors import EdgesmithError, UsageError
 from edgesmith.graph.annotate import PlanQuantizer
 from edgesmith.graph.operators import is_weighted, source
-from edgesmith.graph.program import Program
+from edgesmith.graph.program import Program, check_program
 from edgesmith.graph.quiet import import_noise_hushed
 from edgesmith.graph.rewrite import planned
 from edgesmith.quant import BiasOf, EdgeQuant, QuantPlan
@@ -44,13 +44,6 @@ def apply_plan(program: Program, plan: QuantPlan) -> Program:
     result = lowered.rewritten(converted, paths, origins)
     _check_numbers(plan, result)
     return result
-
-
-def check_program(program: Program, plan: QuantPlan) -> None:
-    """Refuse a plan made for another model, or for other weights of this one. Raises: UsageError naming both digests."""
-    if plan.program and program.digest and plan.program != program.digest:
-        found = f"the plan was derived from model {plan.program}, this one is {program.digest}"
-        raise UsageError(f"apply a {plan.family} plan", found, "derive a plan from this model with these weights")
 
 
 def edge_nodes(program: Program, module: fx.GraphModule | None = None) -> dict[str, fx.Node]:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Literal
 
 from edgesmith.compress.quantize.mixed import Option, choose_precisions
 from edgesmith.quant import QuantPlan
@@ -25,12 +26,16 @@ _ALPHA = 0.05
 
 @dataclass(frozen=True)
 class Found:
-    """The drop of one artefact against the original on `n` samples; problem: why there is none."""
+    """The drop of one artefact against the original on `n` samples, or why there is none.
+
+    broken: "fail" where it should have answered, "not_measured" where it cannot run here; "" with a drop.
+    """
 
     metric: str
     drop: Interval
     n: int
     problem: str = ""
+    broken: Literal["", "fail", "not_measured"] = ""
 
 
 @dataclass(frozen=True)
@@ -89,10 +94,10 @@ def keep_drop(goal: Goal) -> tuple[QuantPlan, Control]:
     while True:
         found = goal.measure(plan)
         drop = spent(found.drop, len(looks) + 1)
-        state, more = ("fail", None) if found.problem else decide(drop, "<=", goal.max_drop, found.n)
+        state, more = (found.broken, None) if found.broken else decide(drop, "<=", goal.max_drop, found.n)
         looks.append(Look(kept, noise, drop, state))
         all_float = "int8" not in plan.precision.values()
-        if state in ("pass", "not_measured") or found.problem or all_float or not enough:
+        if state in ("pass", "not_measured") or found.broken or all_float or not enough:
             break
         options = goal.options()
         kept, noise = _raised(options, kept, found.drop.value, goal.max_drop, last=len(looks) >= MOST_LOOKS - 1)

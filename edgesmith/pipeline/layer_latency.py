@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +46,7 @@ class GroupLatency:
 
 @dataclass(frozen=True)
 class LayerLatency:
-    """What was measured for one target. noise_ms: the same difference for the same file twice, so that 0 is expected."""
+    """What was measured for one target. noise_ms: the same difference for one file timed twice, where 0 is expected."""
 
     target: str
     all_int8_ms: float
@@ -72,7 +72,7 @@ class Where:
     folder: Path
     say: Say
     threads: int = 1
-    schedule: Schedule = Schedule(blocks=10, block_size=10, warmup=10)
+    schedule: Schedule = field(default_factory=lambda: Schedule(blocks=10, block_size=10, warmup=10))
 
 
 def groups_of(layers: Sequence[str], work: Mapping[str, int], most: int = GROUPS) -> list[tuple[str, ...]]:

@@ -19,7 +19,7 @@ from edgesmith.errors import EdgesmithError, MissingPackage, MissingResource, Us
 from edgesmith.export import EXPORTERS
 from edgesmith.graph.capture import Program, capture
 from edgesmith.graph.rewrite import fold_batchnorm
-from edgesmith.pipeline.sources import Inputs, Source
+from edgesmith.pipeline.sources import Inputs, Source, check_calibration
 from edgesmith.quant import QuantPlan, RangeRecord
 from edgesmith.targets import target
 from edgesmith.tensors import Arrays, Preprocessing, TensorSpec, random_feed
@@ -67,7 +67,11 @@ def capture_source(source: Source, dynamic_batch: bool = False) -> Program:
 
 
 def calibrate(program: Program, inputs: Inputs, preprocessing: Preprocessing | None, batch: int) -> RangeRecord:
-    """One pass of the calibration inputs over the original (batch-norm folded) graph."""
+    """One pass of the calibration inputs over the original (batch-norm folded) graph.
+
+    Raises: UsageError for inputs that are none, not finite or constant.
+    """
+    check_calibration(inputs)
     folded = fold_batchnorm(program)
     ranges = observe(folded, tensor_batches(program.inputs, inputs, preprocessing, batch), inputs.digest)
     return replace(ranges, warning=inputs.warning)

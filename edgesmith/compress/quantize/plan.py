@@ -38,8 +38,8 @@ def derive(
 ) -> QuantPlan:
     """The plan of `family` for a program, from min-max ranges seen on its folded original.
 
-    keep_float: paths of layers, or of modules that hold them, that stay in float. corrections: which of "equalise" (equalise.py) and "bias" (bias.py)
-    are applied. The plan is checked against the family's rules.
+    keep_float: paths of layers, or of modules that hold them, that stay in float. corrections: which of
+    "equalise" (equalise.py) and "bias" (bias.py) are applied. The plan is checked against the family's rules.
     Raises: UsageError naming the edge and the rule where the family has no legal choice.
     """
     rules = rules_of(family)

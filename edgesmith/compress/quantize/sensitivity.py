@@ -87,10 +87,12 @@ def sensitivities(
 
 
 def task_loss(outputs: tuple[Tensor, ...], labels: Tensor) -> Tensor:
-    """Cross-entropy of the first output for labels (N,), binary cross-entropy for labels (N, C) of 0 and 1; summed."""
+    """Cross-entropy of the first output for labels (N,), binary for labels (N, C); summed. Labels below 0: unknown."""
     if labels.dim() == 1:
-        return functional.cross_entropy(outputs[0], labels, reduction="sum")
-    return functional.binary_cross_entropy_with_logits(outputs[0], labels.float(), reduction="sum")
+        return functional.cross_entropy(outputs[0], labels, reduction="sum", ignore_index=-1)
+    known = (labels >= 0).float()
+    targets = labels.clamp(min=0).float()
+    return functional.binary_cross_entropy_with_logits(outputs[0], targets, known, reduction="sum")
 
 
 @dataclass

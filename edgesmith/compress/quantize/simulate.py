@@ -1,4 +1,4 @@
-"""The float program of a plan, run with any set of its layers in integers: what each of them alone does to the output."""
+"""The float program of a plan, run with any set of its layers in integers: what each alone does to the output."""
 
 from __future__ import annotations
 
