@@ -140,9 +140,12 @@ def _shows(original: Found, max_drop: float) -> bool:
 
 
 def _needed(original: Found, max_drop: float) -> int | None:
-    """How many samples more would do for a net without any drop: its bound shrinks with n, not with the root of n."""
+    """How many samples more would do for a net without any drop: its bound is c / (n + c), that of intervals.py."""
     high = spent(original.drop, 1).high
-    return None if high is None or max_drop <= 0 else math.ceil(original.n * high / max_drop) - original.n
+    if high is None or not 0 < max_drop < high < 1:
+        return None
+    c = original.n * high / (1 - high)
+    return math.ceil(c * (1 - max_drop) / max_drop) - original.n
 
 
 def _asked(found: Found, goal: Goal) -> str:
