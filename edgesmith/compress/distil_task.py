@@ -191,7 +191,8 @@ class Distil(nn.Module):
         elif self.ensemble and self.weights.shared:
             own: nn.Linear = student.head  # type: ignore[assignment]
             student.head = student.folded = None  # type: ignore[assignment]
-            return EnsembleNet(student, HeadEnsemble(own, self._shared_head(), self.ensemble)).eval()
+            mixed = HeadEnsemble(own, self._shared_head(), self.ensemble, self.judge.several)
+            return EnsembleNet(student, mixed).eval()
         return student
 
     def train(self, mode: bool = True) -> Distil:

@@ -58,8 +58,8 @@ class SemanticTask(nn.Module):
         targets, bank = labels_of(batch), self.net.head.bank
         z = self.net.embed(*batch.inputs)
         directions = self.net.head.directions(z)
-        terms = {"sdl": self.loss(directions, bank, targets)}
-        scores = label_scores(directions, bank)
+        sdl, scores = self.loss.scored(directions, bank, targets)
+        terms = {"sdl": sdl}
         if self.teacher is not None and (self.alpha or self.beta):
             terms |= self._taught(batch, z, scores)
         weights = {"sdl": 1.0, "kl": self.alpha, "l2": self.beta}
