@@ -11,34 +11,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
 
 from edgesmith.compress.quantize.aware import Aware, begin
 from edgesmith.compress.ranks import ranks
+from edgesmith.compress.settings import Qat
 from edgesmith.compress.task import Batch, Phase, Source, StepOutput, Task
 from edgesmith.errors import UsageError
 from edgesmith.quant import QuantPlan
-
-
-@dataclass(frozen=True)
-class Qat:
-    """family: whose plan is trained for; other families can calibrate the weights that come out.
-
-    freeze_ranges: after so many epochs the step sizes stay and the weights settle under them; None: they always learn.
-    calibration: how many training samples the step sizes start from. Raises: UsageError.
-    """
-
-    family: str = "ort"
-    freeze_ranges: int | None = None
-    calibration: int = 256
-
-    def __post_init__(self) -> None:
-        if self.calibration < 1 or (self.freeze_ranges is not None and self.freeze_ranges < 0):
-            found = f"calibration {self.calibration}, freeze_ranges {self.freeze_ranges}"
-            raise UsageError("train aware of quantization", found, "give at least 1 sample, and epochs from 0 on")
 
 
 class QuantizationAware(nn.Module):

@@ -100,12 +100,16 @@ def _typed(spec: TensorSpec, array: np.ndarray) -> np.ndarray:
     return array
 
 
+def instruction_set_of(family: str) -> str:
+    """The instruction set that plans of a family are made for here: a processor's own is that of this machine."""
+    return _INSTRUCTION_SETS.get(family, this_machine().instruction_set)
+
+
 def plan_targets(program: Program, ranges: RangeRecord, names: Sequence[str]) -> dict[str, QuantPlan]:
     """One plan for each family that the int8 targets need, all from the same ranges."""
     folded = fold_batchnorm(program)
-    host = this_machine().instruction_set
     families = dict.fromkeys(row.family for row in map(target, names) if row.family)
-    return {f: derive(folded, ranges, f, _INSTRUCTION_SETS.get(f, host)) for f in families if f}
+    return {f: derive(folded, ranges, f, instruction_set_of(f)) for f in families if f}
 
 
 def build_targets(

@@ -192,9 +192,13 @@ class Run:
         fit = {name: value for name, value in stage.fit.items() if name not in MACHINE}
         origin = {**self._origin(spec), "data": digest(self.data.train)}
         config = {"method": stage.method, "taken": files, "fit": fit, **origin}
+        sources = _TRAIN
+        if stage.qat is not None or stage.after is not None:
+            config |= {"after": stage.after, "qat": stage.qat, "host": this_machine().instruction_set}
+            sources = (*_TRAIN, *_CAPTURE, "compress/quantize/*.py")
         needs = (*searched, *(f"train-{other}" for other in taken))
         packages = self._packages("torch", "lightning-fabric", "numpy")
-        return Step(f"train-{stage.name}", config, work, needs, _TRAIN, packages, keeps=("last*.ckpt",), together=True)
+        return Step(f"train-{stage.name}", config, work, needs, sources, packages, keeps=("last*.ckpt",), together=True)
 
     def _quantize_step(self, needs: tuple[str, ...]) -> Step:
         int8 = [name for name in self.recipe.targets.all if target(name).family]
@@ -206,6 +210,8 @@ class Run:
             inputs = training.calibration_inputs(self.data, self.recipe.quantize.samples)
             ranges = calibrate(program, inputs, self.deployed.preprocessing, self.recipe.quantize.batch)
             plans = plan_targets(program, ranges, int8)
+            if self.recipe.train and (learned := training.trained_plan(self.recipe.train[-1], self.folders())):
+                plans[learned.family] = learned
             save_plans(folder, ranges, plans)
             return {"plans": [{**plan_row(plan, folder), "file": f"plan-{name}.json"} for name, plan in plans.items()]}
 

@@ -1,8 +1,8 @@
 """Fake quantization: a program computed in float, rounded wherever its plan says, with step sizes that learn (LSQ).
 
 Source: Esser et al. 2020, "Learned Step Size Quantization", arXiv 1902.08153. differs from the paper: step sizes start
-from a calibrated plan, activations may have a zero point, which stays as calibrated, and weights have a step size for
-each output channel.
+from a calibrated plan and stay near it, they learn on a logarithmic scale (as in Jain et al. 2020, arXiv 1903.08066),
+activations may have a zero point, which stays as calibrated, and weights have a step size for each output channel.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from edgesmith.graph.program import Program
 from edgesmith.graph.qdq import edge_nodes
 from edgesmith.quant import BiasOf, EdgeQuant, QuantPlan, SameAs
 
-SMALLEST = float(np.finfo(np.float32).eps)  # of a step size, as in quant.choose
+FARTHEST = 1.0  # binary orders of magnitude that a step size may move away from the calibrated one
 
 
 class LsqRound(torch.autograd.Function):
@@ -48,6 +48,24 @@ class LsqRound(torch.autograd.Function):
         return to_x, to_step, None, None, None
 
 
+class StepSize(torch.autograd.Function):
+    """start 2^t, with the gradient of t made relative: that of the step size s over s, at most 1.
+
+    An optimizer's step then changes a step size by a share of it, and by no more than the learning rate; in 8 bits a
+    few clipped values could otherwise turn it around.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, start: Tensor, exponent: Tensor) -> Tensor:
+        step = start * exponent.exp2()
+        ctx.save_for_backward(step)
+        return step
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor]:
+        return None, (grads[0] / ctx.saved_tensors[0]).clamp(-1, 1)
+
+
 class Quantizer(nn.Module):
     """One edge of a plan. The step size's gradient is scaled by 1 / sqrt(n qmax), n the values it serves in a sample.
 
@@ -57,22 +75,30 @@ class Quantizer(nn.Module):
     def __init__(self, quant: EdgeQuant) -> None:
         super().__init__()
         self.spec = quant.spec
-        self.step = nn.Parameter(torch.from_numpy(np.array(quant.scale, np.float32)))
+        start = torch.from_numpy(np.array(quant.scale, np.float32))
+        self.exponent = nn.Parameter(torch.zeros_like(start))
+        self.register_buffer("start", start)
         self.register_buffer("zero_point", torch.from_numpy(np.array(quant.zero_point, np.int64)))
         zero = int(quant.zero_point.flat[0]) if np.any(quant.zero_point) else 0
         self.bounds = (quant.spec.qmin - zero, quant.spec.qmax - zero)
 
     def forward(self, x: Tensor) -> Tensor:
-        step, served = self.step.clamp_min(SMALLEST), x[0].numel()
+        step, served = self.step(), x[0].numel()
         if self.spec.axis is not None:
             step = step.reshape([-1 if axis == self.spec.axis else 1 for axis in range(x.dim())])
         gain = (served * self.spec.qmax) ** -0.5
         return LsqRound.apply(x.float(), step, *self.bounds, gain)  # type: ignore[no-untyped-call, no-any-return]
 
+    def step(self) -> Tensor:
+        """The step size: from half to twice the calibrated one."""
+        with torch.no_grad():
+            self.exponent.clamp_(-FARTHEST, FARTHEST)
+        return StepSize.apply(self.start, self.exponent)  # type: ignore[no-untyped-call, no-any-return]
+
     def numbers(self) -> EdgeQuant:
         """The edge as it is now."""
-        step = self.step.detach().clamp_min(SMALLEST)
-        return EdgeQuant(self.spec, step.cpu().numpy().copy(), self.zero_point.cpu().numpy().copy())  # type: ignore[operator]
+        step, zero = self.step().detach().cpu().numpy(), self.zero_point.cpu().numpy()  # type: ignore[operator]
+        return EdgeQuant(self.spec, step.copy(), zero.copy())
 
 
 class FakeQuantNet(nn.Module):
@@ -112,8 +138,8 @@ class FakeQuantNet(nn.Module):
         return self.graph.get_submodule(f"quantizers.{self.owners[owner_of(self.plan, edge)]}")  # type: ignore[return-value]
 
     def step_sizes(self) -> list[nn.Parameter]:
-        """Every step size once."""
-        return [self.graph.get_parameter(f"quantizers.{name}.step") for name in self.owners.values()]
+        """What learns of every step size, once each."""
+        return [self.graph.get_parameter(f"quantizers.{name}.exponent") for name in self.owners.values()]
 
     def edges(self) -> dict[str, EdgeQuant | SameAs | BiasOf]:
         """The plan's edges with the step sizes as they are now."""
