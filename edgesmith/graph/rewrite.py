@@ -28,6 +28,7 @@ from edgesmith.quant import QuantPlan
 __all__ = [
     "batchnorm_to_depthwise",
     "fold_batchnorm",
+    "folded_norms",
     "lower_activations",
     "planned",
     "pointwise_to_linear",
@@ -85,6 +86,12 @@ def fold_batchnorm(program: Program) -> Program:
             norm.replace_all_uses_with(source(norm))
             module.graph.erase_node(norm)
     return program.rewritten(module, paths, origins)
+
+
+def folded_norms(program: Program) -> dict[str, fx.Node]:
+    """Layer path -> the batch norm that fold_batchnorm folds into that layer."""
+    found = ((_foldable(node), node) for node in program.module.graph.nodes)
+    return {program.paths[layer.name]: norm for layer, norm in found if layer is not None}
 
 
 def batchnorm_to_depthwise(program: Program) -> Program:

@@ -104,6 +104,11 @@ def _typed(spec: TensorSpec, array: np.ndarray) -> np.ndarray:
     return array
 
 
+def instruction_set_of(family: str) -> str:
+    """The instruction set that plans of a family are made for here: a processor's own is that of this machine."""
+    return _INSTRUCTION_SETS.get(family, this_machine().instruction_set)
+
+
 def plan_targets(
     program: Program, ranges: RangeRecord, names: Sequence[str], keep_float: Collection[str] = ()
 ) -> dict[str, QuantPlan]:
@@ -112,9 +117,8 @@ def plan_targets(
     keep_float: paths of layers and modules that no plan quantizes.
     """
     folded = fold_batchnorm(program)
-    host = this_machine().instruction_set
     families = dict.fromkeys(row.family for row in map(target, names) if row.family)
-    return {f: derive(folded, ranges, f, _INSTRUCTION_SETS.get(f, host), keep_float) for f in families if f}
+    return {f: derive(folded, ranges, f, instruction_set_of(f), keep_float) for f in families if f}
 
 
 def build_targets(

@@ -13,6 +13,7 @@ from edgesmith.pipeline.produce import capture_source
 from edgesmith.pipeline.quantizing import Setting, Wishes, quantized, save_quantized
 from edgesmith.pipeline.recipe import Quantize
 from edgesmith.pipeline.sources import Source
+from edgesmith.quant import QuantPlan
 
 
 def quantize_recipe(
@@ -20,18 +21,22 @@ def quantize_recipe(
     source: Source,
     data: Data,
     names: Sequence[str],
+    learned: QuantPlan | None,
     device: Any,
     threads: int,
     folder: Path,
     say: Callable[[str], None],
 ) -> Mapping[str, Any]:
-    """Write the plans of a recipe's model, and say what each amounts to. device is used where something is measured."""
+    """Write the plans of a recipe's model, and say what each amounts to.
+
+    learned: the plan of a family that training aware of quantization ended in. device: used where something is measured.
+    """
     wishes = Wishes(section.keep_float, section.max_drop, section.max_ms, section.measure_latency, threads)
     evaluation = training.evaluation_of(data) if section.measures else None
     held_out = training.evaluation_inputs(data) if section.measures else None
     inputs = training.calibration_inputs(data, section.samples)
     setting = Setting(capture_source(source), source, inputs, held_out, evaluation, device, say)
-    ranges, found = quantized(setting, names, wishes, section.batch)
+    ranges, found = quantized(setting, names, wishes, section.batch, learned)
     save_quantized(folder, ranges, found)
     rows = [plan_row(made.plan, folder, made.floats) for made in found]
     return {"plans": [{**row, "file": row["file"].name} for row in rows]}

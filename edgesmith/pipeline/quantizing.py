@@ -98,13 +98,19 @@ def save_quantized(folder: Path, ranges: RangeRecord, found: Sequence[Quantized]
 
 
 def quantized(
-    setting: Setting, names: Sequence[str], wishes: Wishes, batch: int = 50
+    setting: Setting, names: Sequence[str], wishes: Wishes, batch: int = 50, learned: QuantPlan | None = None
 ) -> tuple[RangeRecord, tuple[Quantized, ...]]:
-    """Calibrate once, and find a plan for each family of the int8 targets."""
+    """Calibrate once, and find a plan for each family of the int8 targets.
+
+    learned: what training aware of quantization ended in, for its family; where layers are to stay in float the plan is
+    derived from the calibration like any other.
+    """
     setting.say(f"calibrate with {setting.calibration.count} samples ...")
     ranges = calibrate(setting.program, setting.calibration, setting.source.preprocessing, batch)
 
     def planner(name: str, kept: Collection[str]) -> QuantPlan:
+        if learned is not None and target(name).family == learned.family and not kept:
+            return learned
         return next(iter(plan_targets(setting.program, ranges, (name,), kept).values()))
 
     return ranges, quantize_all(setting, planner, names, wishes)

@@ -193,9 +193,13 @@ class Run:
         fit = {name: value for name, value in stage.fit.items() if name not in MACHINE}
         origin = {**self._origin(spec), "data": digest(self.data.train)}
         config = {"method": stage.method, "taken": files, "fit": fit, **origin}
+        sources = _TRAIN
+        if stage.qat is not None or stage.after is not None:
+            config |= {"after": stage.after, "qat": stage.qat, "host": this_machine().instruction_set}
+            sources = (*_TRAIN, *_CAPTURE, "compress/quantize/*.py")
         needs = (*searched, *(f"train-{other}" for other in taken))
         packages = self._packages("torch", "lightning-fabric", "numpy")
-        return Step(f"train-{stage.name}", config, work, needs, _TRAIN, packages, keeps=("last*.ckpt",), together=True)
+        return Step(f"train-{stage.name}", config, work, needs, sources, packages, keeps=("last*.ckpt",), together=True)
 
     def _quantize_step(self, needs: tuple[str, ...]) -> Step:
         int8 = [name for name in self.recipe.targets.all if target(name).family]
@@ -203,9 +207,10 @@ class Run:
         def work(folder: Path) -> Mapping[str, Any]:
             if not int8:
                 return {"plans": []}
-            section, data = self.recipe.quantize, self.data
+            section, data, stages = self.recipe.quantize, self.data, self.recipe.train
             device = self.device if section.measures else None
-            return quantize_recipe(section, self.deployed, data, int8, device, self._threads, folder, self.say)
+            learned = training.trained_plan(stages[-1], self.folders()) if stages else None
+            return quantize_recipe(section, self.deployed, data, int8, learned, device, self._threads, folder, self.say)
 
         measures = self.recipe.quantize.measures
         config = {
