@@ -75,8 +75,40 @@ FAMILIES: dict[str, QuantRules] = {
 
 
 @dataclass(frozen=True)
+class WeightCompression:
+    """How weights are stored that are computed with in float; no calibration is needed.
+
+    linear: integers of `bits`, one scale for `block` inputs of an output channel (0: all inputs of the channel).
+    palette: indices of `bits` into a table that `channels` output channels share (0: all of the tensor).
+    sparse: the share `sparsity` of the smallest weights is zero, the others are stored as they are.
+    system: the oldest operating system whose Core ML reads it.
+    """
+
+    kind: Literal["linear", "palette", "sparse"]
+    bits: int = 16
+    block: int = 0
+    channels: int = 0
+    sparsity: float = 0.0
+    system: str = "iOS17"
+
+
+# coremltools guide, "Optimization": tables and scales for parts of a tensor, and 4-bit integers, came with iOS 18.
+COMPRESSIONS: dict[str, WeightCompression] = {
+    "w8": WeightCompression("linear", 8),
+    "w4": WeightCompression("linear", 4, block=32, system="iOS18"),
+    "pal8": WeightCompression("palette", 8),
+    "pal4": WeightCompression("palette", 4, channels=16, system="iOS18"),
+    "pal2": WeightCompression("palette", 2, channels=16, system="iOS18"),
+    "sparse": WeightCompression("sparse", sparsity=0.5),
+}
+
+
+@dataclass(frozen=True)
 class Target:
-    """One row: which exporter writes it, which runtime runs it, in which precision."""
+    """One row: which exporter writes it, which runtime runs it, in which precision.
+
+    weights: a row of COMPRESSIONS where weights are stored in fewer bits than they are computed with.
+    """
 
     name: str
     exporter: str
@@ -85,10 +117,15 @@ class Target:
     suffix: str
     built_on: Literal["host", "device"] = "host"
     family: str | None = None
+    weights: str | None = None
 
     @property
     def rules(self) -> QuantRules | None:
         return FAMILIES[self.family] if self.family else None
+
+    @property
+    def compression(self) -> WeightCompression | None:
+        return COMPRESSIONS[self.weights] if self.weights else None
 
 
 _ROWS = (
@@ -101,6 +138,7 @@ _ROWS = (
     Target("coreml-fp32", "coreml", "coreml", "fp32", ".mlpackage"),
     Target("coreml-fp16", "coreml", "coreml", "fp16", ".mlpackage"),
     Target("coreml-int8", "coreml", "coreml", "int8", ".mlpackage", family="coreml"),
+    *(Target(f"coreml-{w}", "coreml", "coreml", "fp16", ".mlpackage", weights=w) for w in COMPRESSIONS),
     Target("tensorrt-fp32", "tensorrt", "tensorrt", "fp32", ".engine", "device"),
     Target("tensorrt-fp16", "tensorrt", "tensorrt", "fp16", ".engine", "device"),
     Target("tensorrt-int8", "tensorrt", "tensorrt", "int8", ".engine", "device", family="tensorrt"),

@@ -28,7 +28,7 @@ ALLOWED = {
     "openvino": ["export/openvino.py", "runtimes/openvino.py"],
     "tensorrt": ["export/tensorrt.py", "runtimes/tensorrt.py"],
     "tensorrt_rtx": ["export/tensorrt.py", "runtimes/tensorrt.py"],
-    "coremltools": ["export/coreml.py", "runtimes/coreml.py", "runtimes/mil/*"],
+    "coremltools": ["export/coreml.py", "export/coreml_weights.py", "runtimes/coreml.py", "runtimes/mil/*"],
     "pydantic": ["pipeline/recipe.py", "pipeline/options.py"],
     "yaml": ["pipeline/recipe.py", "pipeline/sources.py"],
     "typer": ["cli/*"],
