@@ -36,6 +36,7 @@ class QuantSpec:
 
 
 U8_AFFINE = QuantSpec(signed=False, symmetric=False)
+S8_AFFINE = QuantSpec(symmetric=False)
 S8_SYMMETRIC = QuantSpec(narrow=True)
 S8_PER_CHANNEL = QuantSpec(axis=0, narrow=True)
 

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from edgesmith.errors import UsageError
-from edgesmith.quant import S8_PER_CHANNEL, S8_SYMMETRIC, U8_AFFINE, BiasOf, EdgeQuant, QuantPlan, QuantSpec, SameAs
+from edgesmith.quant import S8_AFFINE, S8_PER_CHANNEL, S8_SYMMETRIC, U8_AFFINE, BiasOf, EdgeQuant, QuantPlan, QuantSpec, SameAs
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 
@@ -30,7 +30,9 @@ class QuantRules:
 
     activation: instruction set -> legal specs, best first. fuses: activations that run inside the convolution or add
     before them, so that nothing is quantized in between. quantize_unfused: whether a layer's output must be quantized
-    also when the operator behind it stays in float (or the layer itself would not run in int8).
+    also when the operator behind it stays in float (or the layer itself would not run in int8). float_output: whether
+    an integer layer may answer in float, so that outputs of the model need no numbers. half_scales: whether the file
+    holds scales in fp16, so that the plan takes such from the start.
     """
 
     weight: tuple[QuantSpec, ...]
@@ -39,6 +41,8 @@ class QuantRules:
     prelu: Literal["keep", "max", "depthwise"]
     fuses: frozenset[str] = frozenset({"relu", "clip"})
     quantize_unfused: bool = False
+    float_output: bool = True
+    half_scales: bool = False
 
     def weights(self, instruction_set: str) -> tuple[QuantSpec, ...]:
         """Legal weight specs on an instruction set, best first."""
@@ -70,7 +74,12 @@ FAMILIES: dict[str, QuantRules] = {
     "ort": QuantRules(_S8_S7, _ANY_CPU_U8, True, "depthwise", quantize_unfused=True),
     "openvino": QuantRules(_S8_S7, _ANY_CPU_U8, True, "max", _ELTWISE),
     "tensorrt": QuantRules((S8_PER_CHANNEL,), {"cuda": (S8_SYMMETRIC,)}, False, "keep", _ELTWISE),
-    "coreml": QuantRules((S8_PER_CHANNEL,), {"apple": (U8_AFFINE, S8_SYMMETRIC)}, False, "keep", _ELTWISE),
+    "coreml": QuantRules(
+        (S8_PER_CHANNEL,), {"apple": (U8_AFFINE, S8_SYMMETRIC)}, False, "keep", _ELTWISE, half_scales=True
+    ),
+    "executorch": QuantRules(
+        (S8_PER_CHANNEL,), {"xnnpack": (S8_AFFINE,)}, False, "depthwise", quantize_unfused=True, float_output=False
+    ),
 }
 
 
@@ -139,6 +148,8 @@ _ROWS = (
     Target("coreml-fp16", "coreml", "coreml", "fp16", ".mlpackage"),
     Target("coreml-int8", "coreml", "coreml", "int8", ".mlpackage", family="coreml"),
     *(Target(f"coreml-{w}", "coreml", "coreml", "fp16", ".mlpackage", weights=w) for w in COMPRESSIONS),
+    Target("executorch-fp32", "executorch", "executorch", "fp32", ".pte"),
+    Target("executorch-int8", "executorch", "executorch", "int8", ".pte", family="executorch"),
     Target("tensorrt-fp32", "tensorrt", "tensorrt", "fp32", ".engine", "device"),
     Target("tensorrt-fp16", "tensorrt", "tensorrt", "fp16", ".engine", "device"),
     Target("tensorrt-int8", "tensorrt", "tensorrt", "int8", ".engine", "device", family="tensorrt"),
@@ -149,7 +160,14 @@ _ROWS = (
 TARGETS: dict[str, Target] = {row.name: row for row in _ROWS}
 
 # Suffix of a file made by anyone -> the runtime that opens it.
-RUNTIME_OF_SUFFIX = {".onnx": "ort", ".xml": "openvino", ".mlpackage": "coreml", ".engine": "tensorrt", ".pt2": "torch"}
+RUNTIME_OF_SUFFIX = {
+    ".onnx": "ort",
+    ".xml": "openvino",
+    ".mlpackage": "coreml",
+    ".engine": "tensorrt",
+    ".pt2": "torch",
+    ".pte": "executorch",
+}
 
 
 def target(name: str) -> Target:

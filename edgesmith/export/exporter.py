@@ -60,10 +60,10 @@ def prepared(program: Program, plan: QuantPlan | None, target: Target) -> Progra
     return folded
 
 
-def decomposed(program: Program) -> ExportedProgram:
+def decomposed(program: Program, largest_batch: int | None = None) -> ExportedProgram:
     """The exported program in the inference dialect: what coremltools takes, and what keeps names the same for all."""
     with quiet():
-        return exported_program(program).run_decompositions({})
+        return exported_program(program, largest_batch).run_decompositions({})
 
 
 def user_outputs(exported: ExportedProgram, program: Program) -> dict[str, str]:
