@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch.export import ExportedProgram
@@ -34,31 +33,28 @@ def export(program: Program, plan: QuantPlan | None, target: Target, out: Path) 
     """Write model.pte. Raises: ExportFailed naming the operator and the module path."""
     lowered = prepared(program, plan, target)
     exported = decomposed(lowered, LARGEST_BATCH if lowered.dynamic_batch else None)
-    edge = _lowered(lowered, exported, target)
-    left = _outside(edge.exported_program())
-    records.write_bytes(out / f"model{target.suffix}", bytes(edge.to_executorch().buffer))
+    content, left = _lowered(lowered, exported, target)
+    records.write_bytes(out / f"model{target.suffix}", content)
     names = layer_names(lowered, exported, {spec.name for spec in lowered.outputs})
     notes = (f"not taken by XNNPACK, run by ExecuTorch's portable kernels: {', '.join(left)}",) if left else ()
     return record(program, plan, target, out, names, notes)
 
 
-def _lowered(program: Program, exported: ExportedProgram, target: Target) -> Any:
+def _lowered(program: Program, exported: ExportedProgram, target: Target) -> tuple[bytes, list[str]]:
+    """The file's bytes, and the operators that XNNPACK did not take."""
     about = json.dumps({"inputs": records.to_json(program.inputs), "outputs": records.to_json(program.outputs)})
     constants = {SPECS: torch.tensor(list(about.encode()), dtype=torch.uint8)}
     try:
         with quiet():
-            return to_edge_transform_and_lower(
+            edge = to_edge_transform_and_lower(
                 exported, partitioner=[XnnpackPartitioner()], constant_methods=constants
             )
+            return bytes(edge.to_executorch().buffer), _outside(edge.exported_program())
     except Exception as error:  # whatever its passes raise
         raise failure(error, program, exported, target) from error
 
 
 def _outside(lowered: ExportedProgram) -> list[str]:
     """Operators that stayed outside of the backend's parts, each name once."""
-    calls = [node for node in lowered.graph.nodes if node.op == "call_function"]
-    names = (str(node.target) for node in calls)
-    return sorted({name.split(".")[-2] if "." in name else name for name in names} - {"getitem"} - _PLUMBING)
-
-
-_PLUMBING = {"executorch_call_delegate", "<built-in function getitem>"}
+    names = (getattr(node.target, "__name__", "") for node in lowered.graph.nodes if node.op == "call_function")
+    return sorted(set(names) - {"executorch_call_delegate", "getitem"})
