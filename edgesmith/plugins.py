@@ -25,6 +25,7 @@ EXTRA_OF = {
     "onnxruntime": "ort",
     "openvino": "openvino",
     "coremltools": "coreml",
+    "executorch": "executorch",
     "tensorrt": "tensorrt",
     "tensorrt_rtx": "tensorrt-rtx",
     "timm": "timm",

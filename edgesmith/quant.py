@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -40,6 +40,7 @@ class QuantSpec:
 
 
 U8_AFFINE = QuantSpec(signed=False, symmetric=False)
+S8_AFFINE = QuantSpec(symmetric=False)
 S8_SYMMETRIC = QuantSpec(narrow=True)
 S8_PER_CHANNEL = QuantSpec(axis=0, narrow=True)
 
@@ -164,6 +165,11 @@ def choose(spec: QuantSpec, low: np.ndarray | float, high: np.ndarray | float) -
         scale = np.maximum((high - low) / (spec.qmax - spec.qmin), tiny)
         zero = np.clip(np.rint(spec.qmin - low / scale), spec.qmin, spec.qmax).astype(np.int64)
     return EdgeQuant(spec, scale.astype(np.float32), zero)
+
+
+def in_half(quant: EdgeQuant) -> EdgeQuant:
+    """The same numbers with the scale a value of fp16, as some files hold it; at most 2^-11 of it is lost."""
+    return replace(quant, scale=np.asarray(quant.scale).astype(np.float16).astype(np.float32))
 
 
 def quantize(x: np.ndarray, quant: EdgeQuant) -> np.ndarray:

@@ -25,6 +25,7 @@ _BUILD_NEEDS = {
     "onnx": ("torch", "onnx", "onnxscript"),
     "openvino": ("torch", "onnx", "onnxscript", "openvino"),
     "coreml": ("torch", "coremltools"),
+    "executorch": ("torch", "executorch"),
     "tensorrt": ("torch", "onnx", "onnxscript", "tensorrt"),
     "tensorrt-rtx": ("torch", "onnx", "onnxscript", "tensorrt_rtx"),
 }
@@ -33,6 +34,7 @@ _RUN_NEEDS = {
     "ort": ("onnxruntime",),
     "openvino": ("openvino",),
     "coreml": ("coremltools",),
+    "executorch": ("torch", "executorch"),
     "tensorrt": ("tensorrt",),
     "tensorrt-rtx": ("tensorrt_rtx",),
 }

@@ -27,7 +27,7 @@ from edgesmith.tensors import Arrays, Preprocessing, TensorSpec, random_feed
 Say = Callable[[str], None]
 BUNDLE = "bundle.json"
 # Families whose int8 kernels are not those of this machine.
-_INSTRUCTION_SETS = {"coreml": "apple", "tensorrt": "cuda"}
+_INSTRUCTION_SETS = {"coreml": "apple", "tensorrt": "cuda", "executorch": "xnnpack"}
 
 
 @dataclass(frozen=True)

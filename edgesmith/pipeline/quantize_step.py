@@ -29,7 +29,7 @@ def quantize_recipe(
 ) -> Mapping[str, Any]:
     """Write the plans of a recipe's model, and say what each amounts to.
 
-    learned: the plan of a family that training aware of quantization ended in. device: used where something is measured.
+    learned: the plan of a family that training aware of quantization ended in. device: where something is measured.
     """
     wishes = Wishes(section.keep_float, section.max_drop, section.max_ms, section.measure_latency, threads)
     evaluation = training.evaluation_of(data) if section.measures else None

@@ -22,7 +22,7 @@ def named(request, tmp_path_factory) -> tuple[str, Sample]:
 
 
 # What a machine must have to run a row; every other row must run wherever the tests do.
-NEEDS = {"coreml": "darwin", "tensorrt": "gpu", "tensorrt-rtx": "gpu"}
+NEEDS = {"coreml": "darwin", "executorch": "executorch", "tensorrt": "gpu", "tensorrt-rtx": "gpu"}
 
 
 def open_or_skip(name: str, sample: Sample) -> Session:
@@ -200,6 +200,7 @@ _VENDORS = {
     "ort": "onnxruntime",
     "openvino": "openvino",
     "coreml": "coremltools",
+    "executorch": "executorch",
     "tensorrt": "tensorrt",
     "tensorrt-rtx": "tensorrt_rtx",
 }

@@ -19,7 +19,18 @@ from edgesmith.graph.channels import channel_groups, scale_channels
 from edgesmith.graph.operators import constant, constant_or_none, is_weighted, source
 from edgesmith.graph.program import Program
 from edgesmith.graph.rewrite import lower_activations, simplify
-from edgesmith.quant import BiasOf, EdgeQuant, EdgeRange, QuantPlan, QuantSpec, RangeMethod, RangeRecord, SameAs, choose
+from edgesmith.quant import (
+    BiasOf,
+    EdgeQuant,
+    EdgeRange,
+    QuantPlan,
+    QuantSpec,
+    RangeMethod,
+    RangeRecord,
+    SameAs,
+    choose,
+    in_half,
+)
 from edgesmith.targets import QuantRules, check_plan, rules_of
 
 Correction = Literal["equalise", "bias"]
@@ -59,6 +70,8 @@ def derive(
     seen = edge_ranges(lowered, ranges)
     edges = _value_edges(lowered, placement, seen, activation, ranges_by)
     edges.update(_weight_edges(lowered, placement, edges, weight, rules.int32_bias))
+    if rules.half_scales:
+        edges = {edge: in_half(how) if isinstance(how, EdgeQuant) else how for edge, how in edges.items()}
     shifts = _shifts(lowered, edges, seen) if "bias" in corrections else {}
     precision = _precision(lowered, placement)
     plan = QuantPlan(family, edges, precision, instruction_set, rewrites, notes, factors, shifts, program.digest)

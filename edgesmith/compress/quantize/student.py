@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from edgesmith.compress.quantize.fake_quant import FakeQuantNet, Quantizer
+from edgesmith.compress.quantize.fake_quant import FakeQuantNet
 from edgesmith.errors import ExportFailed, UsageError
 from edgesmith.graph.capture import capture
 from edgesmith.graph.operators import argument, is_weighted, source
