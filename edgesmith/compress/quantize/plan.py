@@ -12,7 +12,7 @@ from edgesmith.compress.quantize.bias import bias_shifts
 from edgesmith.compress.quantize.clipping import bounds
 from edgesmith.compress.quantize.equalise import equalising_factors
 from edgesmith.compress.quantize.placement import Placement, place
-from edgesmith.compress.quantize.ranges import edge_ranges
+from edgesmith.compress.quantize.ranges import check_record, edge_ranges
 from edgesmith.errors import UsageError
 from edgesmith.graph.activations import exact_forms, prelu_paths
 from edgesmith.graph.channels import channel_groups, scale_channels
@@ -48,6 +48,7 @@ def derive(
     rules = rules_of(family)
     activation, weight = _legal_specs(rules, family, instruction_set, program)
     folded = simplify(program)
+    check_record(folded, ranges)
     _check_paths(folded, keep_float)
     rewrites, notes = exact_forms(folded, _wished_forms(folded, rules))
     factors = {}
