@@ -43,7 +43,7 @@ def derive(
     keep_float: paths of layers, or of modules that hold them, that stay in float. corrections: which of
     "equalise" (equalise.py) and "bias" (bias.py) are applied. ranges_by: how the ends of the grids are chosen
     (clipping.py). The plan is checked against the family's rules.
-    Raises: UsageError naming the edge and the rule where the family has no legal choice, or for a record of another model.
+    Raises: UsageError naming the edge and the rule where the family has no legal choice; for a record of another model.
     """
     rules = rules_of(family)
     activation, weight = _legal_specs(rules, family, instruction_set, program)
