@@ -12,7 +12,7 @@ from edgesmith.compress.quantize.bias import bias_shifts
 from edgesmith.compress.quantize.clipping import bounds
 from edgesmith.compress.quantize.equalise import equalising_factors
 from edgesmith.compress.quantize.placement import Placement, kept_layers, place
-from edgesmith.compress.quantize.ranges import edge_ranges
+from edgesmith.compress.quantize.ranges import check_record, edge_ranges
 from edgesmith.errors import UsageError
 from edgesmith.graph.activations import exact_forms, prelu_paths
 from edgesmith.graph.channels import channel_groups, scale_channels
@@ -51,14 +51,15 @@ def derive(
 ) -> QuantPlan:
     """The plan of `family` for a program, from what calibration saw on its folded original.
 
-    keep_float: paths of layers, or of modules that hold them, that stay in float. corrections: which of "equalise"
-    (equalise.py) and "bias" (bias.py) are applied. ranges_by: how the ends of the grids are chosen (clipping.py). The
-    plan is checked against the family's rules.
-    Raises: UsageError naming the edge and the rule where the family has no legal choice.
+    keep_float: paths of layers, or of modules that hold them, that stay in float. corrections: which of
+    "equalise" (equalise.py) and "bias" (bias.py) are applied. ranges_by: how the ends of the grids are chosen
+    (clipping.py). The plan is checked against the family's rules.
+    Raises: UsageError naming the edge and the rule where the family has no legal choice; for a record of another model.
     """
     rules = rules_of(family)
     activation, weight = _legal_specs(rules, family, instruction_set, program)
     folded = simplify(program)
+    check_record(folded, ranges)
     keep_float = kept_layers(folded, keep_float)
     rewrites, notes = exact_forms(folded, _wished_forms(folded, rules))
     factors = {}
