@@ -121,6 +121,7 @@ class QuantPlan:
     factors: name of a group of values -> the factor (C,) its channels take (graph/channels.py).
     rewrites: activation path -> the form it must be lowered to.
     bias_shifts: layer path -> what is added to its bias (C,).
+    program: digest of the captured model it was derived from, "" where that is not known.
     """
 
     family: str
@@ -131,6 +132,7 @@ class QuantPlan:
     notes: tuple[str, ...] = ()
     factors: Mapping[str, np.ndarray] = field(default_factory=dict)
     bias_shifts: Mapping[str, np.ndarray] = field(default_factory=dict)
+    program: str = ""
 
     def digest(self) -> str:
         """A short fingerprint of every number in the plan."""

@@ -14,7 +14,7 @@ from torch.export import Dim, ExportedProgram
 from edgesmith.errors import EdgesmithError, ExportFailed, UsageError
 from edgesmith.graph.inplace import functionalise
 from edgesmith.graph.naming import leaves_of, module_paths
-from edgesmith.graph.program import Origin, Program
+from edgesmith.graph.program import Origin, Program, model_digest
 from edgesmith.tensors import TensorSpec
 
 __all__ = ["Origin", "Program", "capture", "exported_program", "node_names"]
@@ -49,7 +49,8 @@ def capture(
         for name, tensor, shape in zip(names, tensors, shapes)
     )
     outputs = _output_specs(graph_module, output_names or _output_names(exported), tensors, dynamic_batch)
-    return Program(graph_module, inputs, outputs, tensors, paths, dynamic_batch)
+    digest = model_digest(graph_module, paths)
+    return Program(graph_module, inputs, outputs, tensors, paths, dynamic_batch, digest=digest)
 
 
 def exported_program(program: Program) -> ExportedProgram:

@@ -11,7 +11,7 @@ from torch import fx
 from edgesmith.errors import EdgesmithError, UsageError
 from edgesmith.graph.annotate import PlanQuantizer
 from edgesmith.graph.operators import is_weighted, source
-from edgesmith.graph.program import Program
+from edgesmith.graph.program import Program, check_program
 from edgesmith.graph.quiet import import_noise_hushed
 from edgesmith.graph.rewrite import planned
 from edgesmith.quant import BiasOf, EdgeQuant, QuantPlan
@@ -30,9 +30,11 @@ def apply_plan(program: Program, plan: QuantPlan) -> Program:
 
     No calibration is run, and afterwards every number in the graph is compared with the plan's. An int32 bias
     (BiasOf) is left to the exporter: not every target takes one.
-    Raises: UsageError for a plan that its family forbids or that names edges the program lacks.
+    Raises: UsageError for a plan that its family forbids, that was derived from another model, or that names edges the
+    program lacks.
     """
     check_plan(plan)
+    check_program(program, plan)
     lowered = planned(program, plan)
     module, paths, origins = lowered.copy()
     nodes = edge_nodes(lowered, module)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -19,7 +19,7 @@ from edgesmith.errors import EdgesmithError, MissingPackage, MissingResource, Us
 from edgesmith.export import EXPORTERS
 from edgesmith.graph.capture import Program, capture
 from edgesmith.graph.rewrite import fold_batchnorm
-from edgesmith.pipeline.sources import Inputs, Source
+from edgesmith.pipeline.sources import Inputs, Source, check_calibration
 from edgesmith.quant import QuantPlan, RangeRecord
 from edgesmith.targets import target
 from edgesmith.tensors import Arrays, Preprocessing, TensorSpec, random_feed
@@ -67,7 +67,11 @@ def capture_source(source: Source, dynamic_batch: bool = False) -> Program:
 
 
 def calibrate(program: Program, inputs: Inputs, preprocessing: Preprocessing | None, batch: int) -> RangeRecord:
-    """One pass of the calibration inputs over the original (batch-norm folded) graph."""
+    """One pass of the calibration inputs over the original (batch-norm folded) graph.
+
+    Raises: UsageError for inputs that are none, not finite or constant.
+    """
+    check_calibration(inputs)
     folded = fold_batchnorm(program)
     ranges = observe(folded, tensor_batches(program.inputs, inputs, preprocessing, batch), inputs.digest)
     return replace(ranges, warning=inputs.warning)
@@ -100,12 +104,17 @@ def _typed(spec: TensorSpec, array: np.ndarray) -> np.ndarray:
     return array
 
 
-def plan_targets(program: Program, ranges: RangeRecord, names: Sequence[str]) -> dict[str, QuantPlan]:
-    """One plan for each family that the int8 targets need, all from the same ranges."""
+def plan_targets(
+    program: Program, ranges: RangeRecord, names: Sequence[str], keep_float: Collection[str] = ()
+) -> dict[str, QuantPlan]:
+    """One plan for each family that the int8 targets need, all from the same ranges.
+
+    keep_float: paths of layers and modules that no plan quantizes.
+    """
     folded = fold_batchnorm(program)
     host = this_machine().instruction_set
     families = dict.fromkeys(row.family for row in map(target, names) if row.family)
-    return {f: derive(folded, ranges, f, _INSTRUCTION_SETS.get(f, host)) for f in families if f}
+    return {f: derive(folded, ranges, f, _INSTRUCTION_SETS.get(f, host), keep_float) for f in families if f}
 
 
 def build_targets(

@@ -51,11 +51,24 @@ class Targets:
 
 @dataclass(frozen=True)
 class Quantize:
-    """samples: how many of the calibration split are used, in batches of `batch`."""
+    """samples: how many of the calibration split are used, in batches of `batch`.
+
+    keep_float, max_drop, max_ms, measure_latency: what the plans are to hold (Wishes in quantizing.py). A drop is
+    judged on the evaluation split, whose headline metric it is of.
+    """
 
     __pydantic_config__ = _STRICT
     samples: Positive = 300
     batch: Positive = 50
+    keep_float: tuple[str, ...] = ()
+    max_drop: Annotated[float, Field(ge=0)] | None = None
+    max_ms: Annotated[float, Field(gt=0)] | None = None
+    measure_latency: bool = False
+
+    @property
+    def measures(self) -> bool:
+        """Whether the plans depend on what was measured on the device."""
+        return self.max_drop is not None or self.max_ms is not None
 
 
 @dataclass(frozen=True)
@@ -226,7 +239,13 @@ def _plugin_problems(raw: Mapping[str, Any]) -> list[str]:
             earlier.append(str(stage.get("name")))
     if isinstance(stages, list) and stages and isinstance(stages[-1], dict) and stages[-1].get("model") is not None:
         problems.append(f"train.{len(stages) - 1}.model: the last stage trains the recipe's own model; leave it out")
-    return problems + _search_problems(raw) + _target_problems(raw.get("targets"))
+    return problems + _search_problems(raw) + _quantize_problems(raw) + _target_problems(raw.get("targets"))
+
+
+def _quantize_problems(raw: Mapping[str, Any]) -> list[str]:
+    section = raw.get("quantize")
+    both = isinstance(section, dict) and section.get("max_drop") is not None and section.get("max_ms") is not None
+    return ["quantize.max_ms: max_drop is given too; give one budget"] if both else []
 
 
 def _search_problems(raw: Mapping[str, Any]) -> list[str]:

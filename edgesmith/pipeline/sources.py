@@ -224,6 +224,23 @@ class Inputs:
         return len(next(iter(self.arrays.values())))
 
 
+def check_calibration(inputs: Inputs) -> None:
+    """Refuse samples that no range can be taken from: none, not finite, or all the same. Raises: UsageError."""
+    asked = "calibrate"
+    if not inputs.arrays or inputs.count == 0:
+        raise UsageError(asked, "no samples", "give at least one, better a few hundred")
+    for name, array in inputs.arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            row = int(np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(1))[0])
+            found = f"{name!r} holds NaN or infinity, first in sample {row}"
+            raise UsageError(asked, found, "take such samples out, or look at how they were made")
+    if all(array.size and (array == array.reshape(-1)[0]).all() for array in inputs.arrays.values()):
+        raise UsageError(asked, "every value of every sample is the same", "give real samples: this says no range")
+    if inputs.count > 1 and all((array == array[:1]).all() for array in inputs.arrays.values()):
+        found = f"all {inputs.count} samples are the same one"
+        raise UsageError(asked, found, "give real samples that differ, or this one alone")
+
+
 def read_inputs(text: str, specs: Sequence[TensorSpec], preprocessing: Preprocessing | None, strict: bool) -> Inputs:
     """Inputs as typed: a folder of images | file.npz | random:N. Raises: UsageError, MissingResource."""
     if text.startswith("random:"):

@@ -19,7 +19,6 @@ from edgesmith.data.split import Data, digest
 from edgesmith.devices.facts import this_machine
 from edgesmith.errors import UsageError
 from edgesmith.pipeline import options, searching, training
-from edgesmith.pipeline.convert import load_plans, plan_row, save_plans
 from edgesmith.pipeline.judge import (
     Evidence,
     Table,
@@ -31,14 +30,15 @@ from edgesmith.pipeline.judge import (
     time_targets,
 )
 from edgesmith.pipeline.latency_table import Bench as NetworkBench
+from edgesmith.pipeline.plans import load_plans
 from edgesmith.pipeline.produce import (
     Bundle,
     build_targets,
-    calibrate,
     capture_source,
     load_bundle,
-    plan_targets,
 )
+from edgesmith.pipeline.quantize_step import quantize_recipe
+from edgesmith.pipeline.quantizing import load_controls
 from edgesmith.pipeline.recipe import FOUND, Bench, LatencyGoal, Recipe, Search, as_yaml
 from edgesmith.pipeline.run import Done, Say, Step, execute, folder_of, step_keys, version_of
 from edgesmith.pipeline.sources import Source, Trust, digest_of, model_from_spec
@@ -53,6 +53,7 @@ _RUNTIMES = ("torch", "onnxruntime", "openvino", "coremltools", "tensorrt", "ten
 _MODEL = ("tensors.py", "models/*.py", "data/*.py", "pipeline/sources.py", "pipeline/training.py")
 _TRAIN = (*_MODEL, "compress/*.py")
 _CAPTURE = (*_MODEL, "quant.py", "targets.py", "graph/*.py", "pipeline/produce.py")
+_QUANTIZE = ("compress/*.py", "compress/quantize/*.py", "devices/facts.py", "pipeline/quantiz*.py")
 _SEARCH = (*_TRAIN, "compress/asap/*.py", "pipeline/searching.py", "pipeline/latency_table.py")
 _RUN = ("tensors.py", "runtimes/*.py", "bench/**/*.py", "pipeline/judge.py")
 _MEASURED = (*_RUN, "pipeline/latency_table.py", "pipeline/costs.py", "pipeline/produce.py")
@@ -202,22 +203,22 @@ class Run:
         def work(folder: Path) -> Mapping[str, Any]:
             if not int8:
                 return {"plans": []}
-            program = capture_source(self.deployed)
-            inputs = training.calibration_inputs(self.data, self.recipe.quantize.samples)
-            ranges = calibrate(program, inputs, self.deployed.preprocessing, self.recipe.quantize.batch)
-            plans = plan_targets(program, ranges, int8)
-            save_plans(folder, ranges, plans)
-            return {"plans": [{**plan_row(plan, folder), "file": f"plan-{name}.json"} for name, plan in plans.items()]}
+            section, data = self.recipe.quantize, self.data
+            device = self.device if section.measures else None
+            return quantize_recipe(section, self.deployed, data, int8, device, self._threads, folder, self.say)
 
+        measures = self.recipe.quantize.measures
         config = {
             "quantize": asdict(self.recipe.quantize),
+            **({"judged": self._measured_on, "threads": self._threads} if measures else {}),
             "families": sorted({str(target(name).family) for name in int8}),
             "host": this_machine().instruction_set,
             **self._origin(self.model_spec),
             "data": digest(self.data.calibration),
         }
-        sources = (*_CAPTURE, "compress/*.py", "compress/quantize/*.py", "devices/facts.py")
-        return Step("quantize", config, work, needs, sources, self._packages("torch", "numpy"))
+        sources = (*_CAPTURE, *_QUANTIZE, *((*_MEASURED, "export/*.py") if measures else ()))
+        packages = self._packages("torch", "numpy", *(("scipy", *_VERSIONS, *_RUNTIMES) if measures else ()))
+        return Step("quantize", config, work, needs, sources, packages)
 
     def _export_step(self, deployed: tuple[str, ...]) -> Step:
         names = self.recipe.targets.all
@@ -357,6 +358,7 @@ def _conclude(run: Run, done: Mapping[str, Done]) -> Table:
         run.data.skipped,
         searching.shown(run.folder("search")) if run.recipe.search else None,
         searching.budget_of(run.recipe.search),
+        tuple(control.verdict for control in load_controls(run.folder("quantize"))),
     )
     judgement = judge(evidence, run.recipe.limits, run.recipe.targets)
     histories = {stage.name: training.history(run.folder(f"train-{stage.name}")) for stage in run.recipe.train}

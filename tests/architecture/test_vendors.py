@@ -19,6 +19,7 @@ ALLOWED = {
     "safetensors": ["models/*", "graph/trust.py", "graph/trust_weights.py", "compress/fit.py", "pipeline/*"],
     "timm": ["models/timm.py"],
     "torchvision": ["models/timm.py"],
+    "scipy": ["compress/quantize/mixed.py"],
     "sklearn": ["data/digits.py"],
     "PIL": ["data/*"],
     "kornia": ["compress/augment.py"],

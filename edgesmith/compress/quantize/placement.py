@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import fx
 
+from edgesmith.errors import UsageError
 from edgesmith.graph.naming import operator_name
 from edgesmith.graph.operators import (
     MOVES_VALUES,
@@ -44,7 +45,9 @@ def place(program: Program, rules: QuantRules, rewrites: Mapping[str, str], keep
     """
     nodes = [node for node in program.module.graph.nodes if node.name in program.paths]
     floats = set(keep_float) | {path for path, form in rewrites.items() if form == "affine"}
-    layers = [n for n in nodes if (is_weighted(n) or is_add(n)) and program.paths[n.name] not in floats]
+    layers = [
+        n for n in nodes if (is_weighted(n) or is_add(n)) and owner(program.paths[n.name], rewrites) not in floats
+    ]
     wanted = {value for layer in layers for value in float_inputs(layer)}
     units = _lowered_units(program, rewrites) if "prelu" in rules.fuses else {}
     tails = tuple(_tail(layer, rules, units) for layer in layers)
@@ -55,6 +58,26 @@ def place(program: Program, rules: QuantRules, rewrites: Mapping[str, str], keep
     order = [node for node in program.module.graph.nodes if node in wanted]
     movers = tuple(node for node in order if operator_name(node) in MOVES_VALUES)
     return Placement(tuple(layers), tails, tuple(order), same, movers)
+
+
+def owner(path: str, rewrites: Collection[str]) -> str:
+    """The path of the original's layer that a layer belongs to: the activation, for the parts of a lowered one."""
+    return next((whole for whole in rewrites if path.startswith(f"{whole}.")), path)
+
+
+def kept_layers(program: Program, wanted: Collection[str]) -> set[str]:
+    """Paths of all layers that `wanted` names, themselves or by a module that holds them.
+
+    Raises: UsageError for a path that no operator of the program belongs to.
+    """
+    found: set[str] = set()
+    for path in wanted:
+        below = {layer for layer in program.nodes if layer == path or layer.startswith(f"{path}.")}
+        if not below:
+            reason = "no operator of the model belongs to it: there is no such layer, or it never ran"
+            raise UsageError(f"keep {path!r} in float", reason, "use a path that `edgesmith quantize` lists")
+        found |= below
+    return found
 
 
 def _tail(layer: fx.Node, rules: QuantRules, units: Mapping[fx.Node, fx.Node]) -> fx.Node:

@@ -11,7 +11,7 @@ from torch import fx
 from edgesmith.compress.quantize.bias import bias_shifts
 from edgesmith.compress.quantize.clipping import bounds
 from edgesmith.compress.quantize.equalise import equalising_factors
-from edgesmith.compress.quantize.placement import Placement, place
+from edgesmith.compress.quantize.placement import Placement, kept_layers, place
 from edgesmith.compress.quantize.ranges import edge_ranges
 from edgesmith.errors import UsageError
 from edgesmith.graph.activations import exact_forms, prelu_paths
@@ -40,15 +40,15 @@ def derive(
 ) -> QuantPlan:
     """The plan of `family` for a program, from what calibration saw on its folded original.
 
-    keep_float: paths of layers that stay in float. corrections: which of "equalise" (equalise.py) and "bias" (bias.py)
-    are applied. ranges_by: how the ends of the grids are chosen (clipping.py). The plan is checked against the
-    family's rules.
+    keep_float: paths of layers, or of modules that hold them, that stay in float. corrections: which of
+    "equalise" (equalise.py) and "bias" (bias.py) are applied. ranges_by: how the ends of the grids are chosen
+    (clipping.py). The plan is checked against the family's rules.
     Raises: UsageError naming the edge and the rule where the family has no legal choice.
     """
     rules = rules_of(family)
     activation, weight = _legal_specs(rules, family, instruction_set, program)
     folded = simplify(program)
-    _check_paths(folded, keep_float)
+    keep_float = kept_layers(folded, keep_float)
     rewrites, notes = exact_forms(folded, _wished_forms(folded, rules))
     factors = {}
     if "equalise" in corrections:
@@ -61,7 +61,7 @@ def derive(
     edges.update(_weight_edges(lowered, placement, edges, weight, rules.int32_bias))
     shifts = _shifts(lowered, edges, seen) if "bias" in corrections else {}
     precision = _precision(lowered, placement)
-    plan = QuantPlan(family, edges, precision, instruction_set, rewrites, notes, factors, shifts)
+    plan = QuantPlan(family, edges, precision, instruction_set, rewrites, notes, factors, shifts, program.digest)
     check_plan(plan)
     return plan
 
@@ -98,12 +98,6 @@ def _legal_specs(rules: QuantRules, family: str, instruction_set: str, program: 
         rule = f"{family} has integer kernels on {', '.join(rules.activation)} only"
         raise UsageError(f"quantize {edge} for {family} on {instruction_set}", f"rule: {rule}", "name one of these")
     return activations[0], weights[0]
-
-
-def _check_paths(program: Program, paths: Collection[str]) -> None:
-    unknown = sorted(set(paths) - set(program.nodes))
-    if unknown:
-        raise UsageError(f"keep {unknown[0]} in float", "the program has no such layer", "use the paths of its layers")
 
 
 def _wished_forms(program: Program, rules: QuantRules) -> dict[str, str]:

@@ -1,0 +1,37 @@
+"""The quantize section of a recipe, done: calibration and evaluation splits to plans on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgesmith.data.split import Data
+from edgesmith.pipeline import training
+from edgesmith.pipeline.plans import plan_row
+from edgesmith.pipeline.produce import capture_source
+from edgesmith.pipeline.quantizing import Setting, Wishes, quantized, save_quantized
+from edgesmith.pipeline.recipe import Quantize
+from edgesmith.pipeline.sources import Source
+
+
+def quantize_recipe(
+    section: Quantize,
+    source: Source,
+    data: Data,
+    names: Sequence[str],
+    device: Any,
+    threads: int,
+    folder: Path,
+    say: Callable[[str], None],
+) -> Mapping[str, Any]:
+    """Write the plans of a recipe's model, and say what each amounts to. device is used where something is measured."""
+    wishes = Wishes(section.keep_float, section.max_drop, section.max_ms, section.measure_latency, threads)
+    evaluation = training.evaluation_of(data) if section.measures else None
+    held_out = training.evaluation_inputs(data) if section.measures else None
+    inputs = training.calibration_inputs(data, section.samples)
+    setting = Setting(capture_source(source), source, inputs, held_out, evaluation, device, say)
+    ranges, found = quantized(setting, names, wishes, section.batch)
+    save_quantized(folder, ranges, found)
+    rows = [plan_row(made.plan, folder, made.floats) for made in found]
+    return {"plans": [{**row, "file": row["file"].name} for row in rows]}
