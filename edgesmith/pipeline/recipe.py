@@ -57,11 +57,17 @@ class Targets:
 
 @dataclass(frozen=True)
 class Quantize:
-    """samples: how many of the calibration split are used, in batches of `batch`."""
+    """samples: how many of the calibration split are used, in batches of `batch`.
+
+    adaround: learn how weights are rounded. reestimate_batchnorm: measure the statistics of batch norms anew, for
+    every target alike.
+    """
 
     __pydantic_config__ = _STRICT
     samples: Positive = 300
     batch: Positive = 50
+    adaround: bool = False
+    reestimate_batchnorm: bool = False
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from edgesmith.compress.ranks import TIMEOUT_S, launched, together
 from edgesmith.data.split import Data, digest
 from edgesmith.devices.facts import this_machine
 from edgesmith.errors import UsageError
-from edgesmith.pipeline import options, searching, training
+from edgesmith.pipeline import options, refining, searching, training
 from edgesmith.pipeline.convert import load_plans, plan_row, save_plans
 from edgesmith.pipeline.judge import (
     Evidence,
@@ -104,11 +104,13 @@ class Run:
     def deployed(self) -> Source:
         """The model that is exported: the last training stage's, else the recipe's own."""
         if not self.recipe.train:
-            return model_from_spec(training.resolved(self.found.model, self.recipe.data), self.trust)
+            source = model_from_spec(training.resolved(self.found.model, self.recipe.data), self.trust)
+            return refining.reestimated(source, self.data, self.recipe.quantize)
         stage = self.found.train[-1]
         module = training.deployable(self.found, stage, self.folders(), self.trust)
         labels = self.source.labels or self.data.classes
-        return replace(self.source, module=module.eval(), labels=tuple(labels))
+        source = replace(self.source, module=module.eval(), labels=tuple(labels))
+        return refining.reestimated(source, self.data, self.recipe.quantize)
 
     @cached_property
     def keys(self) -> dict[str, str]:
@@ -210,8 +212,10 @@ class Run:
             inputs = training.calibration_inputs(self.data, self.recipe.quantize.samples)
             ranges = calibrate(program, inputs, self.deployed.preprocessing, self.recipe.quantize.batch)
             plans = plan_targets(program, ranges, int8)
+            if self.recipe.quantize.adaround:
+                plans = refining.rounded(program, inputs, self.deployed, plans, self.recipe.quantize, self.say)
             if self.recipe.train and (learned := training.trained_plan(self.recipe.train[-1], self.folders())):
-                plans[learned.family] = learned
+                plans[learned.family] = learned  # its weights were trained for nearest rounding
             save_plans(folder, ranges, plans)
             return {"plans": [{**plan_row(plan, folder), "file": f"plan-{name}.json"} for name, plan in plans.items()]}
 
@@ -222,7 +226,7 @@ class Run:
             **self._origin(self.model_spec),
             "data": digest(self.data.calibration),
         }
-        sources = (*_CAPTURE, "compress/*.py", "compress/quantize/*.py", "devices/facts.py")
+        sources = (*_CAPTURE, "compress/*.py", "compress/quantize/*.py", "devices/facts.py", "pipeline/refining.py")
         return Step("quantize", config, work, needs, sources, self._packages("torch", "numpy"))
 
     def _export_step(self, deployed: tuple[str, ...]) -> Step:

@@ -1,0 +1,45 @@
+"""What a recipe may ask for between training and export: batch norms measured anew, rounding that is learned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from edgesmith.compress.quantize.adaround import learn_rounding
+from edgesmith.compress.quantize.batchnorm import reestimate_batchnorm
+from edgesmith.data.split import Data
+from edgesmith.graph.program import Program
+from edgesmith.pipeline.produce import tensor_batches
+from edgesmith.pipeline.recipe import Quantize
+from edgesmith.pipeline.sources import Inputs, Source
+from edgesmith.pipeline.training import calibration_inputs
+from edgesmith.quant import QuantPlan
+
+
+def reestimated(source: Source, data: Data, quantize: Quantize) -> Source:
+    """The model with batch-norm statistics of the calibration split, where the recipe asks for it.
+
+    Raises: UsageError for a model without batch norms.
+    """
+    if not quantize.reestimate_batchnorm:
+        return source
+    inputs = calibration_inputs(data, quantize.samples)
+    batches = tensor_batches(source.inputs, inputs, source.preprocessing, quantize.batch)
+    return replace(source, module=reestimate_batchnorm(source.module, batches))
+
+
+def rounded(
+    program: Program,
+    inputs: Inputs,
+    source: Source,
+    plans: Mapping[str, QuantPlan],
+    quantize: Quantize,
+    say: Callable[[str], None],
+) -> dict[str, QuantPlan]:
+    """The plans with learned rounding of weights."""
+    found = {}
+    for family, plan in plans.items():
+        say(f"learn the rounding for {family} ...")
+        batches = tensor_batches(program.inputs, inputs, source.preprocessing, quantize.batch)
+        found[family] = learn_rounding(program, plan, batches)
+    return found
