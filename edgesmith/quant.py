@@ -14,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 
+from edgesmith.errors import UsageError
 from edgesmith.records import to_json
 
 # How the ends of a value's grid are found (compress/quantize/clipping.py).
@@ -123,6 +124,7 @@ class QuantPlan:
     rewrites: activation path -> the form it must be lowered to.
     bias_shifts: layer path -> what is added to its bias (C,).
     program: digest of the captured model it was derived from, "" where that is not known.
+    rounded_up: layer path -> which weights are rounded up and which down, a bit each (np.packbits); others to nearest.
     """
 
     family: str
@@ -134,6 +136,7 @@ class QuantPlan:
     factors: Mapping[str, np.ndarray] = field(default_factory=dict)
     bias_shifts: Mapping[str, np.ndarray] = field(default_factory=dict)
     program: str = ""
+    rounded_up: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def digest(self) -> str:
         """A short fingerprint of every number in the plan."""
@@ -177,6 +180,18 @@ def quantize(x: np.ndarray, quant: EdgeQuant) -> np.ndarray:
     scale, zero = _shaped(quant, x.ndim)
     integers = np.rint(np.asarray(x, np.float32) / scale) + zero
     return np.clip(integers, quant.spec.qmin, quant.spec.qmax).astype(np.int32)
+
+
+def rounded(x: np.ndarray, quant: EdgeQuant, up: np.ndarray) -> np.ndarray:
+    """x on the grid, each number up or down as `up` says (packed bits, in x's order). Raises: UsageError."""
+    if up.size != (x.size + 7) // 8:
+        found = f"it says so for {up.size * 8} weights, there are {x.size}"
+        raise UsageError("round weights as a plan says", found, "learn the rounding of this model")
+    scale, zero = _shaped(quant, x.ndim)
+    bits = np.unpackbits(up.astype(np.uint8), count=x.size).reshape(x.shape)
+    steps = np.clip(np.asarray(x, np.float32) / scale, quant.spec.qmin - zero, quant.spec.qmax - zero)
+    integers = np.clip(np.floor(steps) + zero + bits, quant.spec.qmin, quant.spec.qmax)
+    return dequantize(integers, quant)
 
 
 def dequantize(q: np.ndarray, quant: EdgeQuant) -> np.ndarray:

@@ -46,9 +46,7 @@ def _lowered(program: Program, exported: ExportedProgram, target: Target) -> tup
     constants = {SPECS: torch.tensor(list(about.encode()), dtype=torch.uint8)}
     try:
         with quiet():
-            edge = to_edge_transform_and_lower(
-                exported, partitioner=[XnnpackPartitioner()], constant_methods=constants
-            )
+            edge = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()], constant_methods=constants)
             return bytes(edge.to_executorch().buffer), _outside(edge.exported_program())
     except Exception as error:  # whatever its passes raise
         raise failure(error, program, exported, target) from error

@@ -129,9 +129,7 @@ def plan_targets(
     """
     folded = fold_batchnorm(program)
     families = dict.fromkeys(row.family for row in map(target, names) if row.family)
-    return {
-        f: derive(folded, ranges, f, instruction_set_of(f), keep_float, ranges_by=ranges_by) for f in families if f
-    }
+    return {f: derive(folded, ranges, f, instruction_set_of(f), keep_float, ranges_by=ranges_by) for f in families if f}
 
 
 def build_targets(

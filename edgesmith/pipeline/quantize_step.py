@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from edgesmith.data.split import Data
-from edgesmith.pipeline import training
+from edgesmith.pipeline import refining, training
 from edgesmith.pipeline.plans import plan_row
 from edgesmith.pipeline.produce import capture_source
 from edgesmith.pipeline.quantizing import Setting, Wishes, quantized, save_quantized
@@ -38,7 +39,8 @@ def quantize_recipe(
     held_out = training.evaluation_inputs(data) if section.measures else None
     inputs = training.calibration_inputs(data, section.samples)
     setting = Setting(capture_source(source), source, inputs, held_out, evaluation, device, say)
-    ranges, found = quantized(setting, names, wishes, section.batch, learned)
+    refine = partial(refining.rounded, setting.program, inputs, source, section.batch) if section.adaround else None
+    ranges, found = quantized(setting, names, wishes, section.batch, learned, refine)
     save_quantized(folder, ranges, found)
     rows = [plan_row(made.plan, folder, made.floats) for made in found]
     return {"plans": [{**row, "file": row["file"].name} for row in rows]}

@@ -101,12 +101,17 @@ def save_quantized(folder: Path, ranges: RangeRecord, found: Sequence[Quantized]
 
 
 def quantized(
-    setting: Setting, names: Sequence[str], wishes: Wishes, batch: int = 50, learned: QuantPlan | None = None
+    setting: Setting,
+    names: Sequence[str],
+    wishes: Wishes,
+    batch: int = 50,
+    learned: QuantPlan | None = None,
+    refine: Callable[[QuantPlan], QuantPlan] | None = None,
 ) -> tuple[RangeRecord, tuple[Quantized, ...]]:
     """Calibrate once, and find a plan for each family of the int8 targets.
 
     learned: what training aware of quantization ended in, for its family; where layers are to stay in float the plan is
-    derived from the calibration like any other.
+    derived from the calibration like any other. refine: what is done to every plan that is derived.
     """
     setting.say(f"calibrate with {setting.calibration.count} samples ...")
     ranges, chosen = _calibrated(setting, names, wishes, batch)
@@ -118,7 +123,8 @@ def quantized(
         choice = chosen.get(name)
         method = choice.method if choice else fixed
         plan = next(iter(plan_targets(setting.program, ranges, (name,), kept, method).values()))
-        return replace(plan, notes=(*plan.notes, choice.note)) if choice else plan
+        plan = replace(plan, notes=(*plan.notes, choice.note)) if choice else plan
+        return refine(plan) if refine else plan
 
     return ranges, quantize_all(setting, planner, names, wishes)
 

@@ -63,6 +63,8 @@ class Quantize:
     ranges: how the ends of grids are chosen; auto tries all and keeps the best by held-out calibration samples.
     keep_float, max_drop, max_ms, measure_latency: what the plans are to hold (Wishes in quantizing.py). A drop is
     judged on the evaluation split, whose headline metric it is of.
+    adaround: learn how weights are rounded. reestimate_batchnorm: measure the statistics of batch norms anew, for
+    every target alike.
     """
 
     __pydantic_config__ = _STRICT
@@ -73,6 +75,8 @@ class Quantize:
     max_ms: Annotated[float, Field(gt=0)] | None = None
     measure_latency: bool = False
     ranges: Literal["auto"] | RangeMethod = "mse"
+    adaround: bool = False
+    reestimate_batchnorm: bool = False
 
     @property
     def measures(self) -> bool:

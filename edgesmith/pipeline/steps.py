@@ -18,7 +18,7 @@ from edgesmith.compress.ranks import TIMEOUT_S, launched, together
 from edgesmith.data.split import Data, digest
 from edgesmith.devices.facts import this_machine
 from edgesmith.errors import UsageError
-from edgesmith.pipeline import options, searching, training
+from edgesmith.pipeline import options, refining, searching, training
 from edgesmith.pipeline.judge import (
     Evidence,
     Table,
@@ -53,7 +53,13 @@ _RUNTIMES = ("torch", "onnxruntime", "openvino", "coremltools", "tensorrt", "ten
 _MODEL = ("tensors.py", "models/*.py", "data/*.py", "pipeline/sources.py", "pipeline/training.py")
 _TRAIN = (*_MODEL, "compress/*.py")
 _CAPTURE = (*_MODEL, "quant.py", "targets.py", "graph/*.py", "pipeline/produce.py")
-_QUANTIZE = ("compress/*.py", "compress/quantize/*.py", "devices/facts.py", "pipeline/quantiz*.py")
+_QUANTIZE = (
+    "compress/*.py",
+    "compress/quantize/*.py",
+    "devices/facts.py",
+    "pipeline/quantiz*.py",
+    "pipeline/refining.py",
+)
 _SEARCH = (*_TRAIN, "compress/asap/*.py", "pipeline/searching.py", "pipeline/latency_table.py")
 _RUN = ("tensors.py", "runtimes/*.py", "bench/**/*.py", "pipeline/judge.py")
 _MEASURED = (*_RUN, "pipeline/latency_table.py", "pipeline/costs.py", "pipeline/produce.py")
@@ -105,11 +111,13 @@ class Run:
     def deployed(self) -> Source:
         """The model that is exported: the last training stage's, else the recipe's own."""
         if not self.recipe.train:
-            return model_from_spec(training.resolved(self.found.model, self.recipe.data), self.trust)
+            source = model_from_spec(training.resolved(self.found.model, self.recipe.data), self.trust)
+            return refining.reestimated(source, self.data, self.recipe.quantize)
         stage = self.found.train[-1]
         module = training.deployable(self.found, stage, self.folders(), self.trust)
         labels = self.source.labels or self.data.classes
-        return replace(self.source, module=module.eval(), labels=tuple(labels))
+        source = replace(self.source, module=module.eval(), labels=tuple(labels))
+        return refining.reestimated(source, self.data, self.recipe.quantize)
 
     @cached_property
     def keys(self) -> dict[str, str]:
