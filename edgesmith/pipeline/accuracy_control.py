@@ -158,5 +158,5 @@ def _told(found: Found, looks: Sequence[Look], enough: bool) -> str:
     drop = looks[-1].drop
     ends = [f"{end:.4g}" if end is not None else "unbounded" for end in (drop.low, drop.high)]
     text = f"{drop.value:.4g} ({ends[0]} to {ends[1]}), n = {found.n}, look {len(looks)}"
-    text += f", {len(looks[-1].kept)} layers in float for it" if looks[-1].kept else ""
+    text += f", layers in float for it: {len(looks[-1].kept)}" if looks[-1].kept else ""
     return text if enough else f"{text}; so few samples could not show it for the original itself"

@@ -73,6 +73,7 @@ class Quantized:
     """A family's plan, and what was measured to find it.
 
     asked: paths kept in float by the user. kept: layers kept in float for the accuracy, or because time allows it.
+    predicted_ms: all int8 and what the kept layers cost more, by what was measured; only where a time was asked for.
     """
 
     target: str
@@ -82,6 +83,7 @@ class Quantized:
     kept: tuple[str, ...] = ()
     sensitivities: Sensitivities | None = None
     latency: LayerLatency | None = None
+    predicted_ms: float | None = None
     control: Control | None = None
 
     @property
@@ -112,7 +114,10 @@ def quantized(
 
     learned: what training aware of quantization ended in, for its family; where layers are to stay in float the plan is
     derived from the calibration like any other. refine: what is done to every plan that is derived.
+    Raises: UsageError for wishes that exclude each other or lack data, for calibration inputs that say nothing, or for
+    a budget that no plan keeps.
     """
+    _check(setting, wishes)
     setting.say(f"calibrate with {setting.calibration.count} samples ...")
     ranges, chosen = _calibrated(setting, names, wishes, batch)
     fixed: RangeMethod = "mse" if wishes.ranges == "auto" else wishes.ranges
@@ -149,11 +154,7 @@ def load_controls(folder: Path) -> tuple[Control, ...]:
 
 
 def quantize_all(setting: Setting, planner: Planner, names: Sequence[str], wishes: Wishes) -> tuple[Quantized, ...]:
-    """One plan for each family of the int8 targets among `names`, measured on the first target of the family.
-
-    Raises: UsageError for wishes that exclude each other or lack data, or a budget that cannot be kept.
-    """
-    _check(setting, wishes)
+    """One plan for each family of the int8 targets among `names`, measured on the first target of the family."""
     first: dict[str, str] = {}
     for name in names:
         if family := target(name).family:
@@ -201,26 +202,19 @@ class _Family:
     reference: _Reference
 
     def found(self) -> Quantized:
-        plan, kept, control = self.plan(()), tuple[str, ...](), None
+        plan, kept, control, predicted = self.plan(()), tuple[str, ...](), None, None
         if self.wishes.max_ms is not None:
-            kept = self._within_ms(self.wishes.max_ms)
+            kept, predicted = within_ms(self.name, self.options(), self.latency.all_int8_ms, self.wishes.max_ms)
             plan = self.plan(kept)
+            self.setting.say(f"{self.name}: {predicted:.4g} ms predicted with {len(kept)} layers in float")
         elif self.wishes.max_drop is not None:
             plan, control = keep_drop(self._goal(self.wishes.max_drop))
             kept = control.kept
             self.setting.say(f"{self.name}: {control.verdict.state}: {control.verdict.asked}: {control.verdict.found}")
         measured = self.__dict__  # what the search has asked for
+        found, latency = measured.get("sensitivities"), measured.get("latency")
         asked = self.wishes.keep_float
-        return Quantized(
-            self.name,
-            self.setting.program,
-            plan,
-            asked,
-            kept,
-            measured.get("sensitivities"),
-            measured.get("latency"),
-            control,
-        )
+        return Quantized(self.name, self.setting.program, plan, asked, kept, found, latency, predicted, control)
 
     def plan(self, kept: Collection[str]) -> QuantPlan:
         return self.planner(self.name, {*self.wishes.keep_float, *kept})
@@ -246,16 +240,6 @@ class _Family:
         int8 = [Option(row.layer, "int8", row.noise, 0.0) for row in self.sensitivities.layers]
         return int8 + [Option(row.layer, "fp32", 0.0, more[row.layer]) for row in self.sensitivities.layers]
 
-    def _within_ms(self, max_ms: float) -> tuple[str, ...]:
-        room = max_ms - self.latency.all_int8_ms
-        try:
-            choice = choose_precisions(self.options(), cost_budget=room)
-        except UsageError as error:
-            least = self.latency.all_int8_ms + sum(min(0.0, o.cost) for o in self.options())
-            found = f"the fastest plan takes {least:.4g} ms by what was measured"
-            raise UsageError(f"quantize {self.name} within {max_ms:g} ms", found, "raise max_ms") from error
-        return tuple(layer for layer, precision in choice.precision.items() if precision != "int8")
-
     def _goal(self, max_drop: float) -> Goal:
         classifier = bool(self.setting.source.labels)
         evaluation = _evaluation(self.setting)
@@ -271,6 +255,21 @@ class _Family:
 
         original = drop_of(evaluation, self.name, reference, reference, classifier)
         return Goal(self.name, max_drop, self.plan, measure, self.options, original)
+
+
+def within_ms(name: str, options: Sequence[Option], all_int8_ms: float, max_ms: float) -> tuple[tuple[str, ...], float]:
+    """The layers that may stay in float within a time, and the ms that are predicted with them.
+
+    options: costs in ms more than in int8. Raises: UsageError naming the time of the fastest plan.
+    """
+    try:
+        choice = choose_precisions(options, cost_budget=max_ms - all_int8_ms)
+    except UsageError as error:
+        fastest = all_int8_ms + sum(min(0.0, option.cost) for option in options)
+        found = f"the fastest plan takes {fastest:.4g} ms by what was measured"
+        raise UsageError(f"quantize {name} within {max_ms:g} ms", found, "raise max_ms") from error
+    kept = tuple(layer for layer, precision in choice.precision.items() if precision != "int8")
+    return kept, all_int8_ms + choice.cost
 
 
 class _NotHere(EngineFailed):
