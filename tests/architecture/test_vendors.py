@@ -11,7 +11,7 @@ from tests.architecture import source
 ALLOWED = {
     "numpy": ["*"],
     "torch": [
-        "models/*", "data/*", "graph/*", "compress/*", "export/*", "runtimes/torch.py", "pipeline/*",
+        "models/*", "data/*", "graph/*", "compress/*", "export/*", "runtimes/torch.py", "runtimes/mil/*", "pipeline/*",
     ],
     "torchao": ["graph/annotate.py", "graph/qdq.py", "compress/quantize/*"],
     "lightning": ["compress/engine.py"],

@@ -1,0 +1,23 @@
+"""The operations, one file a family. Reading one registers what stands in it."""
+
+import importlib
+
+FAMILIES = (
+    "activation",
+    "attention",
+    "classifier",
+    "constexpr",
+    "control",
+    "conv",
+    "linear",
+    "normalisation",
+    "pooling",
+    "quantization",
+    "state",
+)
+
+
+def load() -> None:
+    """Read every family."""
+    for family in FAMILIES:
+        importlib.import_module(f"edgesmith.runtimes.mil.ops.{family}")
