@@ -14,7 +14,7 @@ from edgesmith.runtimes.mil.numerics import mode as mode_named
 from edgesmith.runtimes.mil.package import read_package
 from edgesmith.runtimes.mil.plan import plan
 from edgesmith.runtimes.mil.registry import Box
-from edgesmith.runtimes.mil.types import CARRIER, NUMPY
+from edgesmith.runtimes.mil.types import CARRIER
 
 
 class Model:

@@ -91,10 +91,8 @@ def plan(function: Any, weights: Weights, numerics: Numerics, what: str = "main"
     scope: Scope = ChainMap()
     inputs = {value.name: planner.define(value, scope) for value in function.inputs}
     steps, outputs = planner.block(function.block_specializations[function.opset], scope, first=0)
-    names = dict(scope)
-    return Plan(
-        planner.opset, inputs, outputs, _free(steps, _slots(outputs.values()), 0), planner.count, names, numerics
-    )
+    freed = _free(steps, _slots(outputs.values()), 0)
+    return Plan(planner.opset, inputs, outputs, freed, planner.count, dict(scope), numerics)
 
 
 @dataclass(frozen=True)
