@@ -12,7 +12,7 @@ ALLOWED = {
     "numpy": ["*"],
     "torch": [
         "models/*", "data/*", "graph/*", "compress/*", "export/*", "runtimes/torch.py", "runtimes/executorch.py",
-        "pipeline/*",
+        "runtimes/mil/*", "pipeline/*",
     ],
     "torchao": ["graph/annotate.py", "graph/qdq.py", "compress/quantize/*"],
     "lightning": ["compress/engine.py"],
@@ -30,6 +30,7 @@ ALLOWED = {
     "openvino": ["export/openvino.py", "runtimes/openvino.py"],
     "tensorrt": ["export/tensorrt.py", "runtimes/tensorrt.py"],
     "tensorrt_rtx": ["export/tensorrt.py", "runtimes/tensorrt.py"],
+    "google": ["runtimes/mil/package.py"],  # the error of protobuf, in which coremltools reads its files
     "coremltools": ["export/coreml.py", "export/coreml_weights.py", "runtimes/coreml.py", "runtimes/mil/*"],
     "executorch": ["export/executorch.py", "runtimes/executorch.py"],
     "pydantic": ["pipeline/recipe.py", "pipeline/options.py"],

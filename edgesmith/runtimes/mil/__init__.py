@@ -1,0 +1,5 @@
+"""A reference interpreter of Core ML's MIL programs over torch: runs an .mlpackage on any machine."""
+
+from edgesmith.runtimes.mil.model import Model, load
+
+__all__ = ["Model", "load"]
