@@ -1,4 +1,4 @@
-"""Core ML: coremltools predicts on macOS only; elsewhere a package can be described but not run."""
+"""Core ML: coremltools predicts on macOS only; elsewhere our interpreter runs the package (runtimes/mil)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import coremltools
 import numpy as np
 
 from edgesmith.artifact import Exported
-from edgesmith.errors import MissingResource
+from edgesmith.plugins import missing_package
 from edgesmith.runtimes.session import (
     RunOptions,
     Session,
@@ -80,9 +80,9 @@ class CoreMLRuntime:
 
     @staticmethod
     def open(exported: Exported, options: RunOptions) -> Session:
-        """Load an .mlpackage. Raises: MissingResource elsewhere than on macOS, EngineFailed."""
+        """Load an .mlpackage. Raises: EngineFailed, DamagedArtifact, UsageError, MissingPackage."""
         must_exist(exported.file)
-        return _executor(exported)
+        return _executor(exported, options)
 
     @staticmethod
     def describe(file: Path) -> Exported:
@@ -102,15 +102,15 @@ class CoreMLRuntime:
         return ()
 
 
-def _executor(exported: Exported) -> Session:
-    """The one place where what executes a package is chosen: Core ML itself, and so far nothing else."""
-    if sys.platform != "darwin":
-        raise MissingResource(
-            f"run {exported.file.name}",
-            "Core ML runs on macOS only, so this row is not_measured here",
-            "measure it on a Mac",
-        )
-    return CoreMLSession(exported)
+def _executor(exported: Exported, options: RunOptions) -> Session:
+    """The one place where what executes a package is chosen: Core ML itself, or elsewhere the interpreter."""
+    if sys.platform == "darwin":
+        return CoreMLSession(exported)
+    try:
+        from edgesmith.runtimes.mil.session import MilSession
+    except ModuleNotFoundError as error:
+        raise missing_package(error, f"run {exported.file.name} without macOS") from error
+    return MilSession(exported, options)
 
 
 def _spec(value: Any) -> TensorSpec:

@@ -28,6 +28,7 @@ ALLOWED = {
     "openvino": ["export/openvino.py", "runtimes/openvino.py"],
     "tensorrt": ["export/tensorrt.py", "runtimes/tensorrt.py"],
     "tensorrt_rtx": ["export/tensorrt.py", "runtimes/tensorrt.py"],
+    "google": ["runtimes/mil/package.py"],  # the error of protobuf, in which coremltools reads its files
     "coremltools": ["export/coreml.py", "runtimes/coreml.py", "runtimes/mil/*"],
     "pydantic": ["pipeline/recipe.py", "pipeline/options.py"],
     "yaml": ["pipeline/recipe.py", "pipeline/sources.py"],

@@ -119,17 +119,26 @@ def _coreml(folder: Path) -> Sample:
 
     from tests.models import tiny
 
-    traced = torch.jit.trace(tiny("linear"), torch.zeros(1, 3, 8, 8))
+    traced = torch.jit.trace(tiny("two"), (torch.zeros(1, 3, 8, 8), torch.zeros(1, 4)))
+    batch = coremltools.RangeDim(1, 8, default=1)
     package = coremltools.convert(
         traced,
-        inputs=[coremltools.TensorType(name="image", shape=(1, 3, 8, 8))],
-        outputs=[coremltools.TensorType(name="score")],
+        inputs=[
+            coremltools.TensorType(name="image", shape=(batch, 3, 8, 8)),
+            coremltools.TensorType(name="context", shape=(batch, 4)),
+        ],
+        outputs=[coremltools.TensorType(name="score"), coremltools.TensorType(name="pooled")],
         convert_to="mlprogram",
         compute_precision=coremltools.precision.FLOAT32,
     )
     package.save(str(folder / "model.mlpackage"))
-    inputs, outputs = (TensorSpec("image", (1, 3, 8, 8)),), (TensorSpec("score", (1, 5)),)
-    return _sealed(folder, "coreml", "model.mlpackage", inputs, outputs)
+    outputs = (TensorSpec("score", ("batch", 5)), TensorSpec("pooled", ("batch", 8)))
+    relu = next(
+        one.outputs[0].name
+        for one in package.get_spec().mlProgram.functions["main"].block_specializations["CoreML5"].operations
+        if one.type == "relu"
+    )
+    return _sealed(folder, "coreml", "model.mlpackage", INPUTS, outputs, (relu,))
 
 
 def qdq_file(path: Path) -> Path:

@@ -122,7 +122,7 @@ def _constant(want: Any, found: Sequence[Constant], call: Call, name: str) -> An
             return tuple(constant.tensor for constant in found)
         if want is torch.Tensor:
             return found[0].tensor if found[0].type.dtype != "string" else found[0].value
-        return _as_python(want, found[0].python())
+        return found[0].python() if want is Any else _as_python(want, found[0].python())
     except (TypeError, ValueError) as error:
         asked = f"run {call.op} {call.name!r}"
         raise EngineFailed(

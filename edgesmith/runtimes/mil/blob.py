@@ -40,7 +40,7 @@ class WeightFile:
         """
         if offset % 64 or offset + _RECORD.size > len(self._bytes):
             raise self._damaged(where, f"no record at offset {offset} of {len(self._bytes)} bytes")
-        mark, kind, size, start, unused = _RECORD.unpack(self._bytes[offset : offset + _RECORD.size].tobytes())
+        mark, kind, size, start, _ = _RECORD.unpack(self._bytes[offset : offset + _RECORD.size].tobytes())
         if mark != _MARK:
             raise self._damaged(where, f"what stands at offset {offset} is no record")
         if _TYPES.get(kind) != dtype:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edgesmith.errors import DamagedArtifact, EdgesmithError, EngineFailed
@@ -22,11 +22,12 @@ ops.load()
 
 @dataclass(frozen=True)
 class Planned:
-    """One step. last_uses: the slots that nobody reads after it."""
+    """One step. writes: the slots it fills; last_uses: those that nobody reads after it."""
 
     step: Step
     op: str
     name: str
+    writes: tuple[int, ...]
     last_uses: tuple[int, ...]
 
 
@@ -42,18 +43,44 @@ class Plan:
     names: Mapping[str, Named]
     numerics: Numerics
 
-    def run(self, values: Mapping[str, Any], keep: Sequence[str] = ()) -> dict[str, Any]:
-        """The outputs, and the tensors named in `keep`. Raises: EngineFailed naming the operation that failed."""
+    def run(
+        self, values: Mapping[str, Any], keep: Sequence[str] = (), inject: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """The outputs, and the tensors named in `keep`; those of `inject` stand in the place of what is computed.
+
+        Raises: EngineFailed naming the operation that failed.
+        """
         slots: Slots = [None] * self.slots
         for name, (slot, _) in self.inputs.items():
             slots[slot] = values[name]
         wanted = {**self.outputs, **{name: self.names[name] for name in keep}}
-        _execute(self.steps, slots, frozenset(s for s, _ in wanted.values() if isinstance(s, int)))
+        steps = _injected(self.steps, {self.names[name][0]: value for name, value in (inject or {}).items()}, slots)
+        _execute(steps, slots, frozenset(s for s, _ in wanted.values() if isinstance(s, int)))
         return {name: slots[s] if isinstance(s, int) else _as_tensor(s) for name, (s, _) in wanted.items()}
 
 
 def _as_tensor(constant: Constant) -> Any:
     return constant.tensor if constant.type.dtype in CARRIER and not constant.type.container else constant.value
+
+
+def _injected(steps: Sequence[Planned], given: Mapping[Source, Any], slots: Slots) -> Sequence[Planned]:
+    """The steps, each followed by putting what is given into the slots it fills; a given input is put at once."""
+    if not given:
+        return steps
+    for source, value in given.items():
+        if isinstance(source, int):
+            slots[source] = value
+
+    def follow(planned: Planned, mine: Mapping[int, Any]) -> Step:
+        def step(slots: Slots) -> None:
+            planned.step(slots)
+            for slot, value in mine.items():
+                slots[slot] = value
+
+        return step
+
+    chosen = [(one, {slot: given[slot] for slot in one.writes if slot in given}) for one in steps]
+    return [replace(one, step=follow(one, mine)) if mine else one for one, mine in chosen]
 
 
 def _execute(steps: Sequence[Planned], slots: Slots, keep: frozenset[int]) -> None:
@@ -91,10 +118,8 @@ def plan(function: Any, weights: Weights, numerics: Numerics, what: str = "main"
     scope: Scope = ChainMap()
     inputs = {value.name: planner.define(value, scope) for value in function.inputs}
     steps, outputs = planner.block(function.block_specializations[function.opset], scope, first=0)
-    names = dict(scope)
-    return Plan(
-        planner.opset, inputs, outputs, _free(steps, _slots(outputs.values()), 0), planner.count, names, numerics
-    )
+    freed = _free(steps, _slots(outputs.values()), 0)
+    return Plan(planner.opset, inputs, outputs, freed, planner.count, dict(scope), numerics)
 
 
 @dataclass(frozen=True)
@@ -118,7 +143,7 @@ def _free(made: Sequence[_Made], keep: set[int], first: int) -> tuple[Planned, .
     for one in reversed(made):
         ended = {slot for slot in one.reads | set(one.writes) if slot >= first} - later
         later |= ended
-        planned.append(Planned(one.step, one.op, one.name, tuple(sorted(ended))))
+        planned.append(Planned(one.step, one.op, one.name, one.writes, tuple(sorted(ended))))
     return tuple(reversed(planned))
 
 
@@ -192,7 +217,7 @@ class _Planner:
         """Decompress a weight now, once."""
         slots: Slots = [None] * len(operation.outputs)
         step = store(range(len(slots)), call.outputs, call, compute)
-        _execute([Planned(step, call.op, call.name, ())], slots, frozenset())
+        _execute([Planned(step, call.op, call.name, (), ())], slots, frozenset())
         for value, kind, tensor in zip(operation.outputs, call.outputs, slots):
             _name(value.name, (Constant(kind, tensor.numpy()), kind), scope)
 

@@ -16,8 +16,9 @@ annotations say in which form each is wanted:
     def gather_ios17(x: Tensor, indices: Tensor, axis: int = 0, batch_dims: int = 0, ...) -> Tensor: ...
 
 Annotations: `Tensor`, `Tensor | None`, `Tensors` (an input that takes several values), `int float bool str`, `Ints
-Floats Bools Strings` (tuples), `List` (a MIL list: a Python list of tensors), `Call` (the facts below), `Blocks` (of
-control flow), `Box` (a state). A default stands for an input that the program leaves out, and is the one of MIL.
+Floats Bools Strings` (tuples), `Any` (a constant in its Python form), `List` (a MIL list: a Python list of tensors),
+`Call` (the facts below), `Blocks` (of control flow), `Box` (a state). A default stands for an input that the program
+leaves out, and is the one of MIL.
 
 What the plan (plan.py) does, so that an operation need not:
 - Constants become Python values once, at load. What is wanted as a Python value but computed by the program (a `shape`
@@ -89,6 +90,12 @@ class Box:
     """A state: what read_state copies and write_state replaces."""
 
     def __init__(self, value: torch.Tensor) -> None:
+        self.value = value
+
+    def put(self, value: torch.Tensor) -> None:
+        """Replace what it holds. Raises: ValueError for another shape."""
+        if value.shape != self.value.shape:
+            raise ValueError(f"a state of shape {tuple(self.value.shape)} was given one of {tuple(value.shape)}")
         self.value = value
 
 
