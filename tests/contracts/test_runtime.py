@@ -22,7 +22,7 @@ def named(request, tmp_path_factory) -> tuple[str, Sample]:
 
 
 # What a machine must have to run a row; every other row must run wherever the tests do.
-NEEDS = {"coreml": "darwin", "tensorrt": "gpu", "tensorrt-rtx": "gpu"}
+NEEDS = {"tensorrt": "gpu", "tensorrt-rtx": "gpu"}
 
 
 def open_or_skip(name: str, sample: Sample) -> Session:
