@@ -32,6 +32,7 @@ from edgesmith.tensors import Arrays
 
 Say = Callable[[str], None]
 Planner = Callable[[str, Collection[str]], QuantPlan]  # target, paths kept in float -> the plan of its family
+Finish = Callable[[QuantPlan], QuantPlan]
 SENSITIVITY_SAMPLES = 16
 _PIECE = 8
 
@@ -100,10 +101,11 @@ def save_quantized(folder: Path, ranges: RangeRecord, found: Sequence[Quantized]
 
 
 def quantized(
-    setting: Setting, names: Sequence[str], wishes: Wishes, batch: int = 50
+    setting: Setting, names: Sequence[str], wishes: Wishes, batch: int = 50, finish: Finish = lambda plan: plan
 ) -> tuple[RangeRecord, tuple[Quantized, ...]]:
     """Calibrate once, and find a plan for each family of the int8 targets.
 
+    finish: what is done to every plan before it is measured, such as learning how its weights are rounded.
     Raises: UsageError for wishes that exclude each other or lack data, for calibration inputs that say nothing, or for
     a budget that no plan keeps.
     """
@@ -112,7 +114,7 @@ def quantized(
     ranges = calibrate(setting.program, setting.calibration, setting.source.preprocessing, batch)
 
     def planner(name: str, kept: Collection[str]) -> QuantPlan:
-        return next(iter(plan_targets(setting.program, ranges, (name,), kept).values()))
+        return finish(next(iter(plan_targets(setting.program, ranges, (name,), kept).values())))
 
     return ranges, quantize_all(setting, planner, names, wishes)
 
@@ -218,8 +220,9 @@ class _Family:
             try:
                 answers = _run(self.setting, self.name, {plan.family: plan}, self.folder / "look")
             except EngineFailed as error:
-                broken = "not_measured" if isinstance(error, _NotHere) else "fail"
-                return Found(metric_of(evaluation, classifier), NONE, 0, error.found, broken)
+                metric = metric_of(evaluation, classifier)
+                absent = isinstance(error, _NotHere)
+                return Found(metric, NONE, 0, error.found, "not_measured" if absent else "fail")
             return drop_of(evaluation, self.name, reference, answers, classifier)
 
         original = drop_of(evaluation, self.name, reference, reference, classifier)
