@@ -96,8 +96,8 @@ def keep_drop(goal: Goal) -> tuple[QuantPlan, Control]:
         drop = spent(found.drop, len(looks) + 1)
         state, more = (found.broken, None) if found.broken else decide(drop, "<=", goal.max_drop, found.n)
         looks.append(Look(kept, noise, drop, state))
-        all_float = "int8" not in plan.precision.values()
-        if state in ("pass", "not_measured") or found.broken or all_float or not enough:
+        last = "int8" not in plan.precision.values() or len(looks) == MOST_LOOKS
+        if state in ("pass", "not_measured") or found.broken or last or not enough:
             break
         options = goal.options()
         kept, noise = _raised(options, kept, found.drop.value, goal.max_drop, last=len(looks) >= MOST_LOOKS - 1)

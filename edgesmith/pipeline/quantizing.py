@@ -33,6 +33,7 @@ from edgesmith.tensors import Arrays
 
 Say = Callable[[str], None]
 Planner = Callable[[str, Collection[str]], QuantPlan]  # target, paths kept in float -> the plan of its family
+Finish = Callable[[QuantPlan], QuantPlan]
 SENSITIVITY_SAMPLES = 16
 _PIECE = 8
 
@@ -102,18 +103,24 @@ def save_quantized(folder: Path, ranges: RangeRecord, found: Sequence[Quantized]
                 records.save(folder / f"{name}-{made.plan.family}.json", record)
 
 
+def as_derived(plan: QuantPlan) -> QuantPlan:
+    """Nothing more is done to a derived plan."""
+    return plan
+
+
 def quantized(
     setting: Setting,
     names: Sequence[str],
     wishes: Wishes,
     batch: int = 50,
     learned: QuantPlan | None = None,
-    refine: Callable[[QuantPlan], QuantPlan] | None = None,
+    finish: Finish = as_derived,
 ) -> tuple[RangeRecord, tuple[Quantized, ...]]:
     """Calibrate once, and find a plan for each family of the int8 targets.
 
     learned: what training aware of quantization ended in, for its family; where layers are to stay in float the plan is
-    derived from the calibration like any other. refine: what is done to every plan that is derived.
+    derived from the calibration like any other. finish: what is done to every derived plan before it is measured, such
+    as learning how its weights are rounded.
     Raises: UsageError for wishes that exclude each other or lack data, for calibration inputs that say nothing, or for
     a budget that no plan keeps.
     """
@@ -128,8 +135,7 @@ def quantized(
         choice = chosen.get(name)
         method = choice.method if choice else fixed
         plan = next(iter(plan_targets(setting.program, ranges, (name,), kept, method).values()))
-        plan = replace(plan, notes=(*plan.notes, choice.note)) if choice else plan
-        return refine(plan) if refine else plan
+        return finish(replace(plan, notes=(*plan.notes, choice.note)) if choice else plan)
 
     return ranges, quantize_all(setting, planner, names, wishes)
 
@@ -249,8 +255,9 @@ class _Family:
             try:
                 answers = _run(self.setting, self.name, {plan.family: plan}, self.folder / "look")
             except EngineFailed as error:
-                broken = "not_measured" if isinstance(error, _NotHere) else "fail"
-                return Found(metric_of(evaluation, classifier), NONE, 0, error.found, broken)
+                metric = metric_of(evaluation, classifier)
+                absent = isinstance(error, _NotHere)
+                return Found(metric, NONE, 0, error.found, "not_measured" if absent else "fail")
             return drop_of(evaluation, self.name, reference, answers, classifier)
 
         original = drop_of(evaluation, self.name, reference, reference, classifier)

@@ -28,7 +28,7 @@ def untrained(folder: Path, **quantize: object) -> Path:
 
 @pytest.mark.parametrize(("max_drop", "state", "code"), [(0.9, "pass", 0), (0.001, "inconclusive", 5)])
 def test_the_drop_is_a_verdict_of_the_run(tmp_path: Path, max_drop: float, state: str, code: int) -> None:
-    recipe = read_recipe(untrained(tmp_path, max_drop=max_drop, keep_float=["stem"]))
+    recipe = read_recipe(untrained(tmp_path, max_drop=max_drop, keep_float=["body.stem"]))
     table = run_recipe(recipe, tmp_path / "out", Trust(), lambda text: None, "")
     assert table is not None and table.exit_code == code
     verdicts = {(row["target"], row["check"]): row for row in table.report["verdicts"]}
