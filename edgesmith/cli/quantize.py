@@ -28,6 +28,7 @@ def command(
     eval_: str | None = typer.Option(None, "--eval", help="Held-out samples: folder of images | file.npz (x, labels)"),
     keep_float: list[str] | None = typer.Option(None, help="A layer or module that stays in float, once each"),
     measure_latency: bool = typer.Option(False, help="Choose layers by measured time, not by multiply-accumulates."),
+    ranges: str = typer.Option("mse", help="How grids end: minmax, percentile, mse, entropy; auto keeps the best"),
     weights: m.Weights = None,
     input_: m.Input = None,
     preprocess: m.Preprocess = None,
@@ -47,6 +48,7 @@ def command(
     fails (1) or says that the samples do not suffice (5) where no plan holds it. `edgesmith export --plans` takes OUT.
     """
     from edgesmith.errors import UsageError
+    from edgesmith.pipeline.choose_ranges import check_ranges
     from edgesmith.pipeline.convert import quantize_request, target_names
     from edgesmith.pipeline.plans import plan_row
     from edgesmith.pipeline.quantizing import Wishes
@@ -57,7 +59,7 @@ def command(
     prepared = (preprocess, size, mean, std, color)
     about = {"calibration": calibration, "samples": samples, "strict": strict}
     request = m.request(model, weights, input_, prepared, trust_pickle, **about)
-    wishes = Wishes(tuple(keep_float or ()), max_drop, max_ms, measure_latency, threads)
+    wishes = Wishes(tuple(keep_float or ()), max_drop, max_ms, measure_latency, threads, check_ranges(ranges))
     with output.progress() as say:
         found = quantize_request(request, target_names(targets), out, say, wishes, eval_)
     controls = [made.control for made in found if made.control is not None]

@@ -20,7 +20,7 @@ from edgesmith.export import EXPORTERS
 from edgesmith.graph.capture import Program, capture
 from edgesmith.graph.rewrite import fold_batchnorm
 from edgesmith.pipeline.sources import Inputs, Source, check_calibration
-from edgesmith.quant import QuantPlan, RangeRecord
+from edgesmith.quant import QuantPlan, RangeMethod, RangeRecord
 from edgesmith.targets import target
 from edgesmith.tensors import Arrays, Preprocessing, TensorSpec, random_feed
 
@@ -66,14 +66,21 @@ def capture_source(source: Source, dynamic_batch: bool = False) -> Program:
     return capture(source.module, example, None, outputs, dynamic_batch)
 
 
-def calibrate(program: Program, inputs: Inputs, preprocessing: Preprocessing | None, batch: int) -> RangeRecord:
-    """One pass of the calibration inputs over the original (batch-norm folded) graph.
+def calibrate(
+    program: Program,
+    inputs: Inputs,
+    preprocessing: Preprocessing | None,
+    batch: int,
+    before: RangeRecord | None = None,
+) -> RangeRecord:
+    """One pass of the calibration inputs over the original (batch-norm folded) graph; `before`: of earlier samples.
 
     Raises: UsageError for inputs that are none, not finite or constant.
     """
-    check_calibration(inputs)
+    if before is None:
+        check_calibration(inputs)
     folded = fold_batchnorm(program)
-    ranges = observe(folded, tensor_batches(program.inputs, inputs, preprocessing, batch), inputs.digest)
+    ranges = observe(folded, tensor_batches(program.inputs, inputs, preprocessing, batch), inputs.digest, before)
     return replace(ranges, warning=inputs.warning)
 
 
@@ -105,16 +112,24 @@ def _typed(spec: TensorSpec, array: np.ndarray) -> np.ndarray:
 
 
 def plan_targets(
-    program: Program, ranges: RangeRecord, names: Sequence[str], keep_float: Collection[str] = ()
+    program: Program,
+    ranges: RangeRecord,
+    names: Sequence[str],
+    keep_float: Collection[str] = (),
+    ranges_by: RangeMethod = "mse",
 ) -> dict[str, QuantPlan]:
     """One plan for each family that the int8 targets need, all from the same ranges.
 
-    keep_float: paths of layers and modules that no plan quantizes.
+    keep_float: paths of layers and modules that no plan quantizes. ranges_by: how the ends of the grids are chosen.
     """
     folded = fold_batchnorm(program)
     host = this_machine().instruction_set
     families = dict.fromkeys(row.family for row in map(target, names) if row.family)
-    return {f: derive(folded, ranges, f, _INSTRUCTION_SETS.get(f, host), keep_float) for f in families if f}
+    return {
+        f: derive(folded, ranges, f, _INSTRUCTION_SETS.get(f, host), keep_float, ranges_by=ranges_by)
+        for f in families
+        if f
+    }
 
 
 def build_targets(

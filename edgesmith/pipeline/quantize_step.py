@@ -26,7 +26,9 @@ def quantize_recipe(
     say: Callable[[str], None],
 ) -> Mapping[str, Any]:
     """Write the plans of a recipe's model, and say what each amounts to. device is used where something is measured."""
-    wishes = Wishes(section.keep_float, section.max_drop, section.max_ms, section.measure_latency, threads)
+    wishes = Wishes(
+        section.keep_float, section.max_drop, section.max_ms, section.measure_latency, threads, section.ranges
+    )
     evaluation = training.evaluation_of(data) if section.measures else None
     held_out = training.evaluation_inputs(data) if section.measures else None
     inputs = training.calibration_inputs(data, section.samples)

@@ -19,6 +19,7 @@ from edgesmith.data.split import Evaluation
 from edgesmith.errors import EngineFailed, UsageError
 from edgesmith.graph.program import Program
 from edgesmith.pipeline.accuracy_control import Control, Found, Goal, keep_drop
+from edgesmith.pipeline.choose_ranges import Ranges, RangesChoice, calibrate_and_choose
 from edgesmith.pipeline.float_layers import FloatLayer, float_layers
 from edgesmith.pipeline.judge import REFERENCE, run_outputs
 from edgesmith.pipeline.judged_drop import NONE, drop_of, metric_of
@@ -26,7 +27,7 @@ from edgesmith.pipeline.layer_latency import LayerLatency, Where, groups_of, mea
 from edgesmith.pipeline.plans import save_plans
 from edgesmith.pipeline.produce import build_targets, calibrate, plan_targets, tensor_batches
 from edgesmith.pipeline.sources import Inputs, Source
-from edgesmith.quant import QuantPlan, RangeRecord
+from edgesmith.quant import QuantPlan, RangeMethod, RangeRecord
 from edgesmith.targets import target
 from edgesmith.tensors import Arrays
 
@@ -42,7 +43,8 @@ class Wishes:
 
     keep_float: layers or modules. max_drop: of the accuracy on held-out data, as a share; the upper end of its interval
     is what counts. max_ms: p50 on the device, predicted from measured layers; the noise is made as small as that
-    allows. measure_latency: choose layers by measured time instead of by multiply-accumulates.
+    allows. measure_latency: choose layers by measured time instead of by multiply-accumulates. ranges: how the ends of
+    grids are chosen; "auto" tries all and keeps the best (choose_ranges.py).
     """
 
     keep_float: tuple[str, ...] = ()
@@ -50,6 +52,7 @@ class Wishes:
     max_ms: float | None = None
     measure_latency: bool = False
     threads: int = 1
+    ranges: Ranges = "mse"
 
 
 @dataclass(frozen=True)
@@ -102,12 +105,30 @@ def quantized(
 ) -> tuple[RangeRecord, tuple[Quantized, ...]]:
     """Calibrate once, and find a plan for each family of the int8 targets."""
     setting.say(f"calibrate with {setting.calibration.count} samples ...")
-    ranges = calibrate(setting.program, setting.calibration, setting.source.preprocessing, batch)
+    ranges, chosen = _calibrated(setting, names, wishes, batch)
+    fixed: RangeMethod = "mse" if wishes.ranges == "auto" else wishes.ranges
 
     def planner(name: str, kept: Collection[str]) -> QuantPlan:
-        return next(iter(plan_targets(setting.program, ranges, (name,), kept).values()))
+        choice = chosen.get(name)
+        method = choice.method if choice else wishes.ranges
+        plan = next(iter(plan_targets(setting.program, ranges, (name,), kept, method).values()))
+        return replace(plan, notes=(*plan.notes, choice.note)) if choice else plan
 
     return ranges, quantize_all(setting, planner, names, wishes)
+
+
+def _calibrated(
+    setting: Setting, names: Sequence[str], wishes: Wishes, batch: int
+) -> tuple[RangeRecord, dict[str, RangesChoice]]:
+    """What calibration saw, and with ranges "auto" the choice for each int8 target."""
+    program, inputs, preprocessing = setting.program, setting.calibration, setting.source.preprocessing
+    if wishes.ranges != "auto":
+        return calibrate(program, inputs, preprocessing, batch), {}
+    int8 = [name for name in names if target(name).family]
+    ranges, chosen = calibrate_and_choose(program, inputs, preprocessing, int8, batch)
+    for name, choice in chosen.items():
+        setting.say(f"{name}: {choice.note}")
+    return ranges, chosen
 
 
 def load_controls(folder: Path) -> tuple[Control, ...]:

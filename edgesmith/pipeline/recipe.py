@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
 from edgesmith.errors import MissingResource, RecipeError, UsageError
+from edgesmith.quant import RangeMethod
 from edgesmith.records import to_json
 from edgesmith.targets import TARGETS
 
@@ -53,6 +54,7 @@ class Targets:
 class Quantize:
     """samples: how many of the calibration split are used, in batches of `batch`.
 
+    ranges: how the ends of grids are chosen; auto tries all and keeps the best by held-out calibration samples.
     keep_float, max_drop, max_ms, measure_latency: what the plans are to hold (Wishes in quantizing.py). A drop is
     judged on the evaluation split, whose headline metric it is of.
     """
@@ -64,6 +66,7 @@ class Quantize:
     max_drop: Annotated[float, Field(ge=0)] | None = None
     max_ms: Annotated[float, Field(gt=0)] | None = None
     measure_latency: bool = False
+    ranges: Literal["auto"] | RangeMethod = "mse"
 
     @property
     def measures(self) -> bool:

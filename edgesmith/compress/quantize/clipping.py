@@ -31,15 +31,18 @@ def bounds(seen: EdgeRange, method: RangeMethod, spec: QuantSpec) -> tuple[float
     if method not in get_args(RangeMethod):
         raise UsageError(f"ranges by {method!r}", "no such method", f"choose from: {', '.join(get_args(RangeMethod))}")
     low, high = min(seen.bounds[0], 0.0), max(seen.bounds[1], 0.0)
-    histogram = seen.tensor or seen.channels
-    if method == "minmax" or histogram is None or low == high:
+    whole = seen.tensor or seen.channels
+    if method == "minmax" or seen.channels is None or whole is None or low == high:
         return low, high
     if method == "entropy":
-        found = entropy_bounds(*points(histogram, parts=8), (low, high))
+        found = entropy_bounds(*points(whole, parts=8), (low, high))
     elif method == "percentile":
-        found = percentile_bounds(*points(histogram), symmetric=spec.symmetric)
+        found = percentile_bounds(*points(whole), symmetric=spec.symmetric)
     else:
-        found = mse_bounds(*points(histogram), (low, high), spec)
+        # The ends of every channel are known, though the histogram, a sample, may lack them.
+        values, mass = points(seen.channels)
+        values, mass = np.concatenate([values, seen.low, seen.high]), np.concatenate([mass, np.ones(2 * len(seen.low))])
+        found = mse_bounds(values, mass, (low, high), spec)
     return max(low, found[0]), min(high, found[1])
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, fx
 
 from edgesmith.compress.quantize.histogram import Running
+from edgesmith.compress.quantize.ranges import check_record, weight_ranges
 from edgesmith.errors import UsageError
-from edgesmith.graph.operators import constant, is_weighted
 from edgesmith.graph.program import Program
 from edgesmith.graph.rewrite import simplify
 from edgesmith.quant import EdgeRange, RangeRecord
@@ -49,21 +49,13 @@ def observe(
     return RangeRecord({**watcher.record(), **weight_ranges(folded)}, samples, data_digest)
 
 
-def weight_ranges(program: Program) -> dict[str, EdgeRange]:
-    """Ranges of every weight per output channel (axis 0)."""
-    found = {}
-    for path, node in program.nodes.items():
-        if is_weighted(node):
-            rows = constant(program.module, node, 1).flatten(1)
-            found[f"{path}:weight"] = EdgeRange(rows.amin(1).float().numpy(), rows.amax(1).float().numpy())
-    return found
-
-
 class _Watcher(fx.Interpreter):
     """Runs the graph node by node; values die as soon as they are used up."""
 
     def __init__(self, program: Program, before: RangeRecord | None) -> None:
         super().__init__(program.module)
+        if before:
+            check_record(program, before)
         self.edges = {node.name: edge for edge, node in program.edges()}
         self.seen = {edge: _Seen.resumed(edge, before) for edge in self.edges.values()} if before else {}
 

@@ -16,7 +16,7 @@ from edgesmith.compress.quantize.dead import dead_notes, living_ends
 from edgesmith.compress.quantize.equalise import equalising_factors
 from edgesmith.compress.quantize.joined import Ends, shared_steps, widened
 from edgesmith.compress.quantize.placement import Placement, kept_layers, place
-from edgesmith.compress.quantize.ranges import edge_ranges
+from edgesmith.compress.quantize.ranges import check_record, edge_ranges
 from edgesmith.errors import UsageError
 from edgesmith.graph.activations import exact_forms, prelu_paths
 from edgesmith.graph.channels import channel_groups, scale_channels
@@ -50,11 +50,12 @@ def derive(
     (equalise.py), "join" (joined.py) and "bias" are applied. ranges_by: how the ends of the grids are chosen
     (clipping.py). samples: calibration data, a tensor an input: with them biases are corrected by what a pass measures
     (bias_pass.py), without in closed form (bias.py). The plan is checked against the family's rules.
-    Raises: UsageError naming the edge and the rule where the family has no legal choice.
+    Raises: UsageError naming the edge and the rule where the family has no legal choice; for a record of another model.
     """
     rules = rules_of(family)
     activation, weight = _legal_specs(rules, family, instruction_set, program)
     folded = simplify(program)
+    check_record(folded, ranges)
     keep_float = kept_layers(folded, keep_float)
     rewrites, notes = exact_forms(folded, _wished_forms(folded, rules))
     factors = {}

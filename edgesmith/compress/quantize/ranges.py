@@ -15,9 +15,11 @@ from torch import fx
 from edgesmith.compress.quantize.histogram import bent_histogram
 from edgesmith.errors import UsageError
 from edgesmith.graph.naming import operator_name
-from edgesmith.graph.operators import constant, source
+from edgesmith.graph.operators import constant, is_weighted, source
 from edgesmith.graph.program import Program
 from edgesmith.quant import EdgeRange, RangeRecord
+
+_SAME = 1e-3  # weights that differ by less than this share of the largest are the same, folded elsewhere
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,34 @@ def edge_ranges(program: Program, record: RangeRecord) -> dict[str, EdgeRange]:
         else:
             knee = _knee(program, node, knees)
             if knee is None:
-                raise UsageError(f"the range of {edge}", "the calibration record has none", "calibrate this model")
+                raise _another_model(edge, "the calibration record has none")
             knees[node], by_node[node] = knee, bent(by_node[knee.root], knee.above, knee.below)
         found[edge] = by_node[node]
+    return found
+
+
+def check_record(program: Program, record: RangeRecord) -> None:
+    """Raise UsageError where a record was not made with the weights of this (simplified) program."""
+    for edge, now in weight_ranges(program).items():
+        then = record.edges.get(edge)
+        if then is None or len(then.low) != len(now.low):
+            raise _another_model(edge, "the calibration record has no such weight")
+        size = max(float(np.abs([now.low, now.high]).max()), 1e-30)
+        if max(np.abs(then.low - now.low).max(), np.abs(then.high - now.high).max()) > _SAME * size:
+            raise _another_model(edge, "calibration saw other weights")
+
+
+def _another_model(edge: str, found: str) -> UsageError:
+    return UsageError(f"the range of {edge}", found, "calibrate this model")
+
+
+def weight_ranges(program: Program) -> dict[str, EdgeRange]:
+    """Ranges of every weight per output channel (axis 0)."""
+    found = {}
+    for path, node in program.nodes.items():
+        if is_weighted(node):
+            rows = constant(program.module, node, 1).flatten(1)
+            found[f"{path}:weight"] = EdgeRange(rows.amin(1).float().numpy(), rows.amax(1).float().numpy())
     return found
 
 
@@ -79,7 +106,7 @@ def _recorded(program: Program, node: fx.Node, edge: str, record: RangeRecord) -
     seen, shape = record.edges[edge], node.meta["val"].shape
     if len(shape) > 1 and isinstance(shape[1], int) and len(seen.low) != shape[1]:
         found = f"the calibration record has {len(seen.low)} channels, the program {shape[1]}"
-        raise UsageError(f"the range of {edge}", found, "calibrate this model")
+        raise _another_model(edge, found)
     origin = program.origins.get(node.name)
     return seen if origin is None or origin.factor is None else times(seen, origin.factor)
 
