@@ -96,8 +96,8 @@ def keep_drop(goal: Goal) -> tuple[QuantPlan, Control]:
         drop = spent(found.drop, len(looks) + 1)
         state, more = (found.broken, None) if found.broken else decide(drop, "<=", goal.max_drop, found.n)
         looks.append(Look(kept, noise, drop, state))
-        all_float = "int8" not in plan.precision.values()
-        if state in ("pass", "not_measured") or found.broken or all_float or not enough:
+        last = "int8" not in plan.precision.values() or len(looks) == MOST_LOOKS
+        if state in ("pass", "not_measured") or found.broken or last or not enough:
             break
         options = goal.options()
         kept, noise = _raised(options, kept, found.drop.value, goal.max_drop, last=len(looks) >= MOST_LOOKS - 1)
@@ -158,5 +158,5 @@ def _told(found: Found, looks: Sequence[Look], enough: bool) -> str:
     drop = looks[-1].drop
     ends = [f"{end:.4g}" if end is not None else "unbounded" for end in (drop.low, drop.high)]
     text = f"{drop.value:.4g} ({ends[0]} to {ends[1]}), n = {found.n}, look {len(looks)}"
-    text += f", {len(looks[-1].kept)} layers in float for it" if looks[-1].kept else ""
+    text += f", layers in float for it: {len(looks[-1].kept)}" if looks[-1].kept else ""
     return text if enough else f"{text}; so few samples could not show it for the original itself"

@@ -111,8 +111,8 @@ def quantize_request(
     source, inputs = prepare(request, say)
     if inputs is None:
         raise UsageError("quantize", "no calibration data", "give --calibration")
-    judged = read_held_out(held_out, source, request.strict) if held_out else (None, None)
-    setting = Setting(capture_source(source), source, inputs, *judged, DEVICES.get("local")(), say)
+    judged, question = read_held_out(held_out, source, request.strict) if held_out else (None, None)
+    setting = Setting(capture_source(source), source, inputs, judged, question, DEVICES.get("local")(), say)
     ranges, found = quantized(setting, names, wishes)
     save_quantized(out, ranges, found)
     return found

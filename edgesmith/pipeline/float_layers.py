@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from torch import fx
+
 from edgesmith.compress.quantize.placement import kept_layers, owner
 from edgesmith.graph.macs import layer_macs
 from edgesmith.graph.naming import operator_name
+from edgesmith.graph.operators import MOVES_VALUES, activation
 from edgesmith.graph.program import Program
 from edgesmith.graph.rewrite import planned, simplify
 from edgesmith.quant import QuantPlan
+from edgesmith.targets import rules_of
 
 
 @dataclass(frozen=True)
@@ -38,9 +42,15 @@ def float_layers(
     for path, node in lowered.nodes.items():
         if plan.precision.get(path, "fp32") != "int8":
             whole = owner(path, plan.rewrites)
-            reason = f"no integer rule for {operator_name(node)} in {plan.family}"
-            if plan.rewrites.get(whole) == "affine":
-                reason = "a PReLU with slopes above 1 whose channels cannot be flipped"
-            reason = "needed for the accuracy" if whole in needed else "asked" if whole in wanted else reason
-            rows.append(FloatLayer(path, operator_name(node), macs[path] / total, reason))
+            reason = "needed for the accuracy" if whole in needed else "asked" if whole in wanted else ""
+            rows.append(FloatLayer(path, operator_name(node), macs[path] / total, reason or _reason(plan, whole, node)))
     return tuple(sorted(rows, key=lambda row: -row.macs_share))
+
+
+def _reason(plan: QuantPlan, whole: str, node: fx.Node) -> str:
+    """Why the family's rules leave a layer in float that nobody asked for."""
+    if plan.rewrites.get(whole) == "affine":
+        return "a PReLU with slopes above 1 whose channels cannot be flipped"
+    if activation(node) in rules_of(plan.family).fuses or operator_name(node) in MOVES_VALUES:
+        return "reads a value in float"
+    return f"no integer rule for {operator_name(node)} in {plan.family}"

@@ -33,6 +33,7 @@ from edgesmith.tensors import Arrays
 
 Say = Callable[[str], None]
 Planner = Callable[[str, Collection[str]], QuantPlan]  # target, paths kept in float -> the plan of its family
+Finish = Callable[[QuantPlan], QuantPlan]
 SENSITIVITY_SAMPLES = 16
 _PIECE = 8
 
@@ -73,6 +74,7 @@ class Quantized:
     """A family's plan, and what was measured to find it.
 
     asked: paths kept in float by the user. kept: layers kept in float for the accuracy, or because time allows it.
+    predicted_ms: all int8 and what the kept layers cost more, by what was measured; only where a time was asked for.
     """
 
     target: str
@@ -82,6 +84,7 @@ class Quantized:
     kept: tuple[str, ...] = ()
     sensitivities: Sensitivities | None = None
     latency: LayerLatency | None = None
+    predicted_ms: float | None = None
     control: Control | None = None
 
     @property
@@ -101,17 +104,23 @@ def save_quantized(folder: Path, ranges: RangeRecord, found: Sequence[Quantized]
 
 
 def quantized(
-    setting: Setting, names: Sequence[str], wishes: Wishes, batch: int = 50
+    setting: Setting, names: Sequence[str], wishes: Wishes, batch: int = 50, finish: Finish = lambda plan: plan
 ) -> tuple[RangeRecord, tuple[Quantized, ...]]:
-    """Calibrate once, and find a plan for each family of the int8 targets."""
+    """Calibrate once, and find a plan for each family of the int8 targets.
+
+    finish: what is done to every plan before it is measured, such as learning how its weights are rounded.
+    Raises: UsageError for wishes that exclude each other or lack data, for calibration inputs that say nothing, or for
+    a budget that no plan keeps.
+    """
+    _check(setting, wishes)
     setting.say(f"calibrate with {setting.calibration.count} samples ...")
     ranges, chosen = _calibrated(setting, names, wishes, batch)
     fixed: RangeMethod = "mse" if wishes.ranges == "auto" else wishes.ranges
 
     def planner(name: str, kept: Collection[str]) -> QuantPlan:
         choice = chosen.get(name)
-        method = choice.method if choice else wishes.ranges
-        plan = next(iter(plan_targets(setting.program, ranges, (name,), kept, method).values()))
+        method = choice.method if choice else fixed
+        plan = finish(next(iter(plan_targets(setting.program, ranges, (name,), kept, method).values())))
         return replace(plan, notes=(*plan.notes, choice.note)) if choice else plan
 
     return ranges, quantize_all(setting, planner, names, wishes)
@@ -137,11 +146,7 @@ def load_controls(folder: Path) -> tuple[Control, ...]:
 
 
 def quantize_all(setting: Setting, planner: Planner, names: Sequence[str], wishes: Wishes) -> tuple[Quantized, ...]:
-    """One plan for each family of the int8 targets among `names`, measured on the first target of the family.
-
-    Raises: UsageError for wishes that exclude each other or lack data, or a budget that cannot be kept.
-    """
-    _check(setting, wishes)
+    """One plan for each family of the int8 targets among `names`, measured on the first target of the family."""
     first: dict[str, str] = {}
     for name in names:
         if family := target(name).family:
@@ -189,26 +194,19 @@ class _Family:
     reference: _Reference
 
     def found(self) -> Quantized:
-        plan, kept, control = self.plan(()), tuple[str, ...](), None
+        plan, kept, control, predicted = self.plan(()), tuple[str, ...](), None, None
         if self.wishes.max_ms is not None:
-            kept = self._within_ms(self.wishes.max_ms)
+            kept, predicted = within_ms(self.name, self.options(), self.latency.all_int8_ms, self.wishes.max_ms)
             plan = self.plan(kept)
+            self.setting.say(f"{self.name}: {predicted:.4g} ms predicted with {len(kept)} layers in float")
         elif self.wishes.max_drop is not None:
             plan, control = keep_drop(self._goal(self.wishes.max_drop))
             kept = control.kept
             self.setting.say(f"{self.name}: {control.verdict.state}: {control.verdict.asked}: {control.verdict.found}")
         measured = self.__dict__  # what the search has asked for
+        found, latency = measured.get("sensitivities"), measured.get("latency")
         asked = self.wishes.keep_float
-        return Quantized(
-            self.name,
-            self.setting.program,
-            plan,
-            asked,
-            kept,
-            measured.get("sensitivities"),
-            measured.get("latency"),
-            control,
-        )
+        return Quantized(self.name, self.setting.program, plan, asked, kept, found, latency, predicted, control)
 
     def plan(self, kept: Collection[str]) -> QuantPlan:
         return self.planner(self.name, {*self.wishes.keep_float, *kept})
@@ -234,16 +232,6 @@ class _Family:
         int8 = [Option(row.layer, "int8", row.noise, 0.0) for row in self.sensitivities.layers]
         return int8 + [Option(row.layer, "fp32", 0.0, more[row.layer]) for row in self.sensitivities.layers]
 
-    def _within_ms(self, max_ms: float) -> tuple[str, ...]:
-        room = max_ms - self.latency.all_int8_ms
-        try:
-            choice = choose_precisions(self.options(), cost_budget=room)
-        except UsageError as error:
-            least = self.latency.all_int8_ms + sum(min(0.0, o.cost) for o in self.options())
-            found = f"the fastest plan takes {least:.4g} ms by what was measured"
-            raise UsageError(f"quantize {self.name} within {max_ms:g} ms", found, "raise max_ms") from error
-        return tuple(layer for layer, precision in choice.precision.items() if precision != "int8")
-
     def _goal(self, max_drop: float) -> Goal:
         classifier = bool(self.setting.source.labels)
         evaluation = _evaluation(self.setting)
@@ -253,12 +241,28 @@ class _Family:
             try:
                 answers = _run(self.setting, self.name, {plan.family: plan}, self.folder / "look")
             except EngineFailed as error:
-                broken = "not_measured" if isinstance(error, _NotHere) else "fail"
-                return Found(metric_of(evaluation, classifier), NONE, 0, error.found, broken)
+                metric = metric_of(evaluation, classifier)
+                absent = isinstance(error, _NotHere)
+                return Found(metric, NONE, 0, error.found, "not_measured" if absent else "fail")
             return drop_of(evaluation, self.name, reference, answers, classifier)
 
         original = drop_of(evaluation, self.name, reference, reference, classifier)
         return Goal(self.name, max_drop, self.plan, measure, self.options, original)
+
+
+def within_ms(name: str, options: Sequence[Option], all_int8_ms: float, max_ms: float) -> tuple[tuple[str, ...], float]:
+    """The layers that may stay in float within a time, and the ms that are predicted with them.
+
+    options: costs in ms more than in int8. Raises: UsageError naming the time of the fastest plan.
+    """
+    try:
+        choice = choose_precisions(options, cost_budget=max_ms - all_int8_ms)
+    except UsageError as error:
+        fastest = all_int8_ms + sum(min(0.0, option.cost) for option in options)
+        found = f"the fastest plan takes {fastest:.4g} ms by what was measured"
+        raise UsageError(f"quantize {name} within {max_ms:g} ms", found, "raise max_ms") from error
+    kept = tuple(layer for layer, precision in choice.precision.items() if precision != "int8")
+    return kept, all_int8_ms + choice.cost
 
 
 class _NotHere(EngineFailed):

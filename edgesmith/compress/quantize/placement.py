@@ -70,14 +70,17 @@ def owner(path: str, rewrites: Collection[str]) -> str:
 def kept_layers(program: Program, wanted: Collection[str]) -> set[str]:
     """Paths of all layers that `wanted` names, themselves or by a module that holds them.
 
+    A batch norm that was folded stands for the layer it was folded into.
     Raises: UsageError for a path that no operator of the program belongs to.
     """
+    names = {layer: {layer, program.origin(node).layer or layer} for layer, node in program.nodes.items()}
     found: set[str] = set()
     for path in wanted:
-        below = {layer for layer in program.nodes if layer == path or layer.startswith(f"{path}.")}
+        below = {layer for layer, own in names.items() if any(n == path or n.startswith(f"{path}.") for n in own)}
         if not below:
             reason = "no operator of the model belongs to it: there is no such layer, or it never ran"
-            raise UsageError(f"keep {path!r} in float", reason, "use a path that `edgesmith quantize` lists")
+            some = ", ".join(list(names)[:8])
+            raise UsageError(f"keep {path!r} in float", reason, f"name a layer or a module that holds some: {some} ...")
         found |= below
     return found
 

@@ -38,6 +38,7 @@ class Simulation:
 
     def __init__(self, program: Program, plan: QuantPlan) -> None:
         self.program = planned(program, replace(plan, bias_shifts={}))
+        corrected = planned(program, plan)
         nodes = self.program.nodes
         floats = [path for path, precision in plan.precision.items() if precision != "int8" and path in nodes]
         placement = place(self.program, rules_of(plan.family), plan.rewrites, floats)
@@ -53,17 +54,17 @@ class Simulation:
             self._parts.setdefault(whole, []).append(layer)
             self._tails[whole] = tail
             if is_weighted(layer):
-                self._take_constants(plan, path, layer)
+                self._take_constants(plan, path, layer, corrected)
         self._ends = {tail: whole for whole, tail in self._tails.items()}
         self._behind = {whole: _descendants(parts) for whole, parts in self._parts.items()}
         self.layers = tuple(self._parts)
 
-    def _take_constants(self, plan: QuantPlan, path: str, layer: fx.Node) -> None:
+    def _take_constants(self, plan: QuantPlan, path: str, layer: fx.Node, corrected: Program) -> None:
         """The weight as its integers say, and the bias with the plan's correction."""
         quant = plan.resolve(f"{path}:weight")
         if quant is None:
             return
-        weight = constant(self.program.module, layer, 1).float().numpy()
+        weight = constant(corrected.module, corrected.nodes[path], 1).float().numpy()
         self._constants[layer] = {source(layer, 1): torch.from_numpy(dequantize(quantize(weight, quant), quant))}
         if path in plan.bias_shifts:
             self._extra[layer] = torch.as_tensor(plan.bias_shifts[path], dtype=torch.float32)
