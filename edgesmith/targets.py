@@ -40,9 +40,10 @@ class QuantRules:
 
     activation: instruction set -> legal specs, best first. fuses: activations that run inside the convolution or add
     before them, so that nothing is quantized in between. quantize_unfused: whether a layer's output must be quantized
-    also when the operator behind it stays in float (or the layer itself would not run in int8). float_output: whether
-    an integer layer may answer in float, so that outputs of the model need no numbers. half_scales: whether the file
-    holds scales in fp16, so that the plan takes such from the start.
+    also when the operator behind it stays in float (or the layer itself would not run in int8). fuses_sum: whether a
+    convolution adds another value to its sums before it rounds, so that it is not quantized by itself in front of one.
+    float_output: whether an integer layer may answer in float, so that outputs of the model need no numbers.
+    half_scales: whether the file holds scales in fp16, so that the plan takes such from the start.
     """
 
     weight: tuple[QuantSpec, ...]
@@ -53,6 +54,7 @@ class QuantRules:
     quantize_unfused: bool = False
     float_output: bool = True
     half_scales: bool = False
+    fuses_sum: bool = False
 
     def weights(self, instruction_set: str) -> tuple[QuantSpec, ...]:
         """Legal weight specs on an instruction set, best first."""
@@ -82,7 +84,7 @@ _ELTWISE = frozenset(
 # models saturation issue"; docs.nvidia.com TensorRT "Working with quantized types"; coremltools guide "Quantization".
 FAMILIES: dict[str, QuantRules] = {
     "ort": QuantRules(_S8_S7, _ANY_CPU_U8, True, "depthwise", quantize_unfused=True),
-    "openvino": QuantRules(_S8_S7, _ANY_CPU_U8, True, "max", _ELTWISE),
+    "openvino": QuantRules(_S8_S7, _ANY_CPU_U8, True, "max", _ELTWISE, fuses_sum=True),
     "tensorrt": QuantRules((S8_PER_CHANNEL,), {"cuda": (S8_SYMMETRIC,)}, False, "keep", _ELTWISE),
     "coreml": QuantRules(
         (S8_PER_CHANNEL,), {"apple": (U8_AFFINE, S8_SYMMETRIC)}, False, "keep", _ELTWISE, half_scales=True

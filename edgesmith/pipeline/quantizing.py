@@ -134,8 +134,8 @@ def quantized(
             return learned
         choice = chosen.get(name)
         method = choice.method if choice else fixed
-        plan = next(iter(plan_targets(setting.program, ranges, (name,), kept, method).values()))
-        return finish(replace(plan, notes=(*plan.notes, choice.note)) if choice else plan)
+        plan = finish(next(iter(plan_targets(setting.program, ranges, (name,), kept, method).values())))
+        return replace(plan, notes=(*plan.notes, choice.note)) if choice else plan
 
     return ranges, quantize_all(setting, planner, names, wishes)
 

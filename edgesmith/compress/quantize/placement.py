@@ -56,6 +56,8 @@ def place(program: Program, rules: QuantRules, rewrites: Mapping[str, str], keep
         ends = becomes_output(tail) and rules.float_output
         if not ends and (rules.quantize_unfused or not _read_by_activation(tail)):
             wanted.add(tail)
+    if rules.fuses_sum:
+        wanted -= {summand for layer in layers if (summand := _fused_summand(layer, set(tails))) is not None}
     same = _shared(nodes, wanted)
     order = [node for node in program.module.graph.nodes if node in wanted]
     movers = tuple(node for node in order if operator_name(node) in MOVES_VALUES)
@@ -105,6 +107,15 @@ def _lowered_units(program: Program, rewrites: Mapping[str, str]) -> dict[fx.Nod
         if set(value.users) <= inside:
             found[value] = last
     return found
+
+
+def _fused_summand(add: fx.Node, tails: Collection[fx.Node]) -> fx.Node | None:
+    """The convolution that takes an addition into itself: the later of the operands that are one, read by it alone."""
+    if not is_add(add):
+        return None
+    ready = [n for n in float_inputs(add) if is_weighted(n) and n in tails and len(n.users) == 1]
+    same = source(add, 0).meta["val"].shape == source(add, 1).meta["val"].shape
+    return ready[-1] if ready and same else None
 
 
 def _read_by_activation(node: fx.Node) -> bool:
