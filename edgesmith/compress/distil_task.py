@@ -38,6 +38,7 @@ from edgesmith.compress.task import (
     at_least_fp32,
     empty_classes,
     labels_of,
+    logits_of,
     without_samples,
 )
 from edgesmith.compress.teacher_cache import Answer, TeacherCache, ask, open_cache
@@ -228,7 +229,7 @@ class Distil(nn.Module):
     def _answered(self, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
         """The student's embedding and logits, as far as the weights ask for them."""
         if not self.weights.embeddings:
-            return None, self.student(*batch.inputs)
+            return None, logits_of(self.student, batch)
         z = self.student.embed(*batch.inputs)  # type: ignore[operator]
         return z, self.student.head(z) if self.weights.own else None  # type: ignore[operator]
 

@@ -177,7 +177,7 @@ class Plain(nn.Module):
 
     def step(self, batch: Batch, phase: Phase) -> StepOutput:
         labels = labels_of(batch)
-        logits = self.student(*batch.inputs)
+        logits = logits_of(self.student, batch)
         loss = self.loss(logits, labels)
         return StepOutput(loss, {self.term: loss.detach(), "accuracy": accuracy(logits, labels)}, len(batch))
 
@@ -224,6 +224,15 @@ def labels_of(batch: Batch) -> Tensor:
     if batch.labels is None:
         raise UsageError("train on labels", "the training data have none", "give labelled data")
     return batch.labels
+
+
+def logits_of(net: nn.Module, batch: Batch) -> Tensor:
+    """A net's one answer to a batch. Raises: UsageError for a net with several, such as an album net."""
+    logits = net(*batch.inputs)
+    if not isinstance(logits, Tensor):
+        found = "the net answers with more than logits"
+        raise UsageError("train by the loss of logits alone", found, "use another net, or method peta for albums")
+    return logits
 
 
 def check_labels(labels: Tensor | None, classes: int) -> None:

@@ -41,7 +41,7 @@ from edgesmith.pipeline.quantize_step import quantize_recipe
 from edgesmith.pipeline.quantizing import load_controls
 from edgesmith.pipeline.recipe import FOUND, Bench, LatencyGoal, Recipe, Search, as_yaml
 from edgesmith.pipeline.run import Done, Say, Step, execute, folder_of, step_keys, version_of
-from edgesmith.pipeline.sources import Source, Trust, digest_of, model_from_spec
+from edgesmith.pipeline.sources import Source, Trust, check_data, digest_of, model_from_spec
 from edgesmith.records import to_json
 from edgesmith.results import BenchRecord
 from edgesmith.targets import target
@@ -105,6 +105,7 @@ class Run:
         data: Data = options.call("dataset", self.recipe.data, preprocessing=self.source.preprocessing)
         if data.skipped:
             self.say(f"warning: {len(data.skipped)} unreadable images skipped: {', '.join(data.skipped[:5])}")
+        check_data(self.source, data)
         return data
 
     @cached_property
