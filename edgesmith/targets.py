@@ -12,7 +12,17 @@ from typing import Literal
 import numpy as np
 
 from edgesmith.errors import UsageError
-from edgesmith.quant import S8_AFFINE, S8_PER_CHANNEL, S8_SYMMETRIC, U8_AFFINE, BiasOf, EdgeQuant, QuantPlan, QuantSpec, SameAs
+from edgesmith.quant import (
+    S8_AFFINE,
+    S8_PER_CHANNEL,
+    S8_SYMMETRIC,
+    U8_AFFINE,
+    BiasOf,
+    EdgeQuant,
+    QuantPlan,
+    QuantSpec,
+    SameAs,
+)
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 

@@ -104,9 +104,7 @@ def _program(file: Path) -> Any:
 def _ours(program: Any) -> tuple[tuple[TensorSpec, ...], ...]:
     (answer,) = program.load_method(_SPECS).execute([])
     about = json.loads(bytes(answer.numpy()))
-    return tuple(
-        tuple(records.from_json(TensorSpec, spec) for spec in about[key]) for key in ("inputs", "outputs")
-    )
+    return tuple(tuple(records.from_json(TensorSpec, spec) for spec in about[key]) for key in ("inputs", "outputs"))
 
 
 def _theirs(meta: Any) -> tuple[tuple[TensorSpec, ...], ...]:
