@@ -40,7 +40,8 @@ def place(program: Program, rules: QuantRules, rewrites: Mapping[str, str], keep
     """Inputs of convolutions, linear layers and adds, and the outputs of these units, are quantized.
 
     A unit is the layer and the activation that the family fuses into it. What only moves values (pooling, reshape,
-    concat) shares numbers with its inputs. Outputs of the model stay float where the family can. keep_float: paths of layers to leave out.
+    concat) shares numbers with its inputs. Outputs of the model stay float where the family can. keep_float: paths of
+    layers to leave out.
     """
     nodes = [node for node in program.module.graph.nodes if node.name in program.paths]
     floats = set(keep_float) | {path for path, form in rewrites.items() if form == "affine"}
