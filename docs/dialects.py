@@ -1,4 +1,4 @@
-"""Whether the numbers in every family's file are those of its plan, by making and reading files; writes docs/dialects.md.
+"""Whether the numbers in every family's file are its plan's, by making and reading files; writes docs/dialects.md.
 
 python docs/dialects.py
 """
@@ -35,6 +35,16 @@ SOURCES = {
     "coreml": ("model.mlpackage", "constexpr_affine_dequantize and quantize, by coremltools"),
     "executorch": ("model.pte", "found as bytes: the format has no public reader"),
 }
+
+
+INTRODUCTION = """# Dialects: what is in the files
+
+Written by `python docs/dialects.py`; do not edit. The tiny nets of `tests/models.py` are calibrated once; each family
+derives its plan from that one record and writes its file. Here the file is read back and compared with integers
+computed in numpy from the plan alone (`edgesmith/quant.py`). Equal means bit for bit: every integer of a weight, its
+scales and its zero points; for values, scale, zero point and sign. In a .pte only the scales of values can be looked
+for. `tests/export/test_dialects.py` asks the same of each net and family.
+"""
 
 
 @dataclass(frozen=True)
@@ -81,14 +91,7 @@ def row_of(family: str) -> Row:
 
 def lines(rows: list[Row]) -> Iterator[str]:
     """The page."""
-    yield "# Dialects: what is in the files"
-    yield ""
-    yield "Written by `python docs/dialects.py`; do not edit. The tiny nets of `tests/models.py` are calibrated once; each"
-    yield "family derives its plan from that one record and writes its file. Here the file is read back and compared with"
-    yield "integers computed in numpy from the plan alone (`edgesmith/quant.py`). Equal means bit for bit: every integer of a"
-    yield "weight, its scales and its zero points; for values, scale, zero point and sign. `tests/export/test_dialects.py`"
-    yield "asks the same of each net and family."
-    yield ""
+    yield INTRODUCTION
     yield "| family | file | read from | weights equal | their integers | grids of values equal |"
     yield "| --- | --- | --- | --- | --- | --- |"
     for row in rows:
