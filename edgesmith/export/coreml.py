@@ -26,7 +26,7 @@ from edgesmith.artifact import Exported
 from edgesmith.export.exporter import decomposed, failure, layer_names, prepared, quiet, record, user_outputs
 from edgesmith.graph.capture import Program, node_names
 from edgesmith.quant import QuantPlan
-from edgesmith.targets import Target
+from edgesmith.targets import Target, WeightCompression
 from edgesmith.tensors import TensorSpec
 
 LARGEST_BATCH = 1024  # Core ML wants a bound for a dynamic axis
@@ -72,7 +72,7 @@ def export(program: Program, plan: QuantPlan | None, target: Target, out: Path) 
     with _hushed():
         model.save(str(package))
     tensors = _tensors(package, [node.name for node in exported.graph.nodes])
-    notes = _compress(model, package, target) if target.compression else ()
+    notes = _compress(model, package, target, target.compression) if target.compression else ()
     _make_repeatable(package)
     made = record(program, plan, target, out, _layers(lowered, exported, tensors), notes)
     return replace(made, inputs=_as_stored(program.inputs), outputs=_as_stored(program.outputs))
@@ -113,10 +113,10 @@ def _signed(model: Any, target: Target) -> Any:
     return model
 
 
-def _compress(model: Any, package: Path, target: Target) -> tuple[str, ...]:
+def _compress(model: Any, package: Path, target: Target, how: WeightCompression) -> tuple[str, ...]:
     """Put the model with compressed weights in the package's place; the names of its tensors stay as they are."""
     with _hushed():
-        smaller, note = compressed(model, target.compression)
+        smaller, note = compressed(model, how)
         shutil.rmtree(package)
         _signed(smaller, target).save(str(package))
     return (note,)

@@ -142,6 +142,28 @@ def in_core_ml(exported: Exported) -> Numbers:
     return numbers(weights, grids)
 
 
+def in_pte(exported: Exported, wanted: Numbers) -> Numbers:
+    """What of `wanted` is in a .pte, whose XNNPACK part has no public reader: looked for as bytes.
+
+    XNNPACK stores weights as (out, height, width, in), depthwise ones as (1, height, width, out), scales as float32.
+    """
+    content = exported.file.read_bytes()
+    weights = {
+        key: count
+        for key, count in wanted.weights.items()
+        if _stored_by_xnnpack(key) in content and key[2] in content and not any(key[3])
+    }
+    grids = {grid for grid in wanted.grids if np.float32(grid[0]).tobytes() in content}
+    return Numbers(Counter(weights), frozenset(grids))
+
+
+def _stored_by_xnnpack(weight: Weight) -> bytes:
+    integers = np.frombuffer(weight[1], np.int8).reshape(weight[0])
+    if integers.ndim == 4:
+        integers = integers.transpose((1, 2, 3, 0) if integers.shape[1] == 1 < len(integers) else (0, 2, 3, 1))
+    return np.ascontiguousarray(integers).tobytes()
+
+
 READERS: dict[str, Callable[[Exported], Numbers]] = {
     "ort": in_onnx_file,
     "openvino": in_openvino,

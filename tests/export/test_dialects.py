@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
-import numpy as np
 import pytest
 
 from edgesmith.export import EXPORTERS
 from edgesmith.export.exporter import decomposed, prepared
 from edgesmith.export.onnx import to_onnx
 from edgesmith.targets import FAMILIES, target
+from tests.architecture.source import ROOT
 from tests.export.quantized import planned
-from tests.export.stored import READERS, in_onnx, of_plan, planned_weights
+from tests.export.stored import READERS, in_onnx, in_pte, of_plan
 from tests.models import TINY
 
 NETS = sorted(TINY)
@@ -46,18 +47,17 @@ def test_what_tensorrt_is_given_holds_the_numbers_of_the_plan(net):
 @pytest.mark.needs("executorch")
 @pytest.mark.parametrize("net", NETS)
 def test_the_bytes_of_a_pte_hold_the_weights_and_scales_of_the_plan(net, tmp_path):
-    """XNNPACK's file has no public reader; it stores weights as (out, height, width, in) and scales as float32."""
     row = target("executorch-int8")
     program, plan = planned(net, "executorch")
-    content = EXPORTERS.get("executorch")(program, plan, row, tmp_path).file.read_bytes()
-    for integers, scale, zero in planned_weights(program, plan):
-        depthwise = integers.ndim == 4 and integers.shape[1] == 1 and len(integers) > 1
-        order = (1, 2, 3, 0) if depthwise else (0, 2, 3, 1)
-        stored = integers.transpose(order) if integers.ndim == 4 else integers
-        assert np.ascontiguousarray(stored, np.int8).tobytes() in content
-        assert scale.astype(np.float32).tobytes() in content and not zero.any()
-    for scale, _, _ in of_plan(program, plan).grids:
-        assert np.float32(scale).tobytes() in content
+    wanted = of_plan(program, plan)
+    assert wanted.weights and in_pte(EXPORTERS.get("executorch")(program, plan, row, tmp_path), wanted) == wanted
+
+
+def test_the_page_shows_every_family_and_no_difference():
+    page = (ROOT / "docs/dialects.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\w+) \|.*\| (\d+) of (\d+) \| [\d,]+ \| (\d+) of (\d+) \|$", page, re.MULTILINE)
+    assert [row[0] for row in rows] == list(FAMILIES)
+    assert all(row[1] == row[2] != "0" and row[3] == row[4] != "0" for row in rows)
 
 
 def test_a_changed_number_would_be_seen(tmp_path):
@@ -65,5 +65,5 @@ def test_a_changed_number_would_be_seen(tmp_path):
     program, plan = planned("linear", "ort")
     found = READERS["ort"](EXPORTERS.get("onnx")(program, plan, target("ort-int8"), tmp_path))
     weight = plan.edges["fc1:weight"]
-    other = {**plan.edges, "fc1:weight": dataclasses.replace(weight, scale=weight.scale * np.float32(1.001))}
+    other = {**plan.edges, "fc1:weight": dataclasses.replace(weight, scale=2 * weight.scale)}
     assert found.weights != of_plan(program, dataclasses.replace(plan, edges=other)).weights
