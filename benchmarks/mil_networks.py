@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,8 @@ class UNet(nn.Module):
     def __init__(self, width: int = 8) -> None:
         super().__init__()
         sizes = [3, width, 2 * width, 4 * width]
-        self.down = nn.ModuleList(_double(a, b) for a, b in zip(sizes, sizes[1:]))
-        self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, 2) for a, b in zip(sizes[1:-1], sizes[2:]))
+        self.down = nn.ModuleList(_double(a, b) for a, b in pairwise(sizes))
+        self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, 2) for a, b in pairwise(sizes[1:]))
         self.join = nn.ModuleList(_double(2 * a, a) for a in sizes[1:-1])
         self.head = nn.Conv2d(width, 4, 1)
 
@@ -183,7 +184,7 @@ COMPRESSED: dict[str, tuple[Form, bool]] = {
     "pruned, iOS 18": (_prune, True),
     "pruned and int8": (_then(_prune, _linear(joint=True, dtype="int8")), True),
     "pruned and palette": (_then(_prune, _palette(joint=True, nbits=4)), True),
-    "palette of int8 entries": (_then(_palette(nbits=4), _linear(joint=True, dtype="int8")), True),
+    "palette of int8 entries": (_then(_palette(nbits=4), _linear(True, dtype="int8", granularity="per_tensor")), True),
 }
 
 

@@ -26,6 +26,8 @@ EXTRA_OF = {
     "openvino": "openvino",
     "coremltools": "coreml",
     "executorch": "executorch",
+    "coreai": "coreai",
+    "coreai_torch": "coreai",
     "tensorrt": "tensorrt",
     "tensorrt_rtx": "tensorrt-rtx",
     "timm": "timm",

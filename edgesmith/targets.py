@@ -162,6 +162,7 @@ _ROWS = (
     *(Target(f"coreml-{w}", "coreml", "coreml", "fp16", ".mlpackage", weights=w) for w in COMPRESSIONS),
     Target("executorch-fp32", "executorch", "executorch", "fp32", ".pte"),
     Target("executorch-int8", "executorch", "executorch", "int8", ".pte", family="executorch"),
+    Target("coreai-fp32", "coreai", "coreai", "fp32", ".aimodel"),
     Target("tensorrt-fp32", "tensorrt", "tensorrt", "fp32", ".engine", "device"),
     Target("tensorrt-fp16", "tensorrt", "tensorrt", "fp16", ".engine", "device"),
     Target("tensorrt-int8", "tensorrt", "tensorrt", "int8", ".engine", "device", family="tensorrt"),

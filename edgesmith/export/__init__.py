@@ -10,6 +10,7 @@ EXPORTERS = Plugins(
         "openvino": "edgesmith.export.openvino:export",
         "coreml": "edgesmith.export.coreml:export",
         "executorch": "edgesmith.export.executorch:export",
+        "coreai": "edgesmith.export.coreai:export",
         "tensorrt": "edgesmith.export.tensorrt:export",
         "tensorrt-rtx": "edgesmith.export.tensorrt:export_rtx",
     },

@@ -33,6 +33,7 @@ ALLOWED = {
     "google": ["runtimes/mil/package.py"],  # the error of protobuf, in which coremltools reads its files
     "coremltools": ["export/coreml.py", "export/coreml_weights.py", "runtimes/coreml.py", "runtimes/mil/*"],
     "executorch": ["export/executorch.py", "runtimes/executorch.py"],
+    "coreai_torch": ["export/coreai.py"],
     "pydantic": ["pipeline/recipe.py", "pipeline/options.py"],
     "yaml": ["pipeline/recipe.py", "pipeline/sources.py"],
     "typer": ["cli/*"],

@@ -22,7 +22,7 @@ from tests.models import TINY, tiny
 
 NETS = (*TINY, "two")
 VENDOR = {"torch": "torch", "onnx": "onnx", "openvino": "openvino", "coreml": "coremltools", "tensorrt": "tensorrt"}
-VENDOR |= {"tensorrt-rtx": "tensorrt_rtx", "executorch": "executorch"}
+VENDOR |= {"tensorrt-rtx": "tensorrt_rtx", "executorch": "executorch", "coreai": "coreai_torch"}
 PRESENT = [name for name in EXPORTERS.names() if is_installed(VENDOR[name])]
 ABSENT = [name for name in EXPORTERS.names() if not is_installed(VENDOR[name])]
 

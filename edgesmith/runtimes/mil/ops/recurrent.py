@@ -27,22 +27,26 @@ _ACTIVATIONS: dict[str, Activation] = {
 
 
 def activation_of(name: str) -> Activation:
+    """An activation by its MIL name. Raises: ValueError."""
     if name.lower() not in _ACTIVATIONS:
         raise ValueError(f"activation {name!r}: it is one of {', '.join(_ACTIVATIONS)}")
     return _ACTIVATIONS[name.lower()]
 
 
 def in_order(x: Tensor, direction: str, *more: str) -> Tensor:
+    """The steps of x in the order a layer takes them. Raises: ValueError for an unknown direction."""
     if direction not in ("forward", "reverse", *more):
         raise ValueError(f"direction {direction!r}: it is {', '.join(('forward', 'reverse', *more))}")
     return x.flip(0) if direction == "reverse" else x
 
 
 def last_or_all(steps: list[Tensor], all_steps: bool) -> Tensor:
+    """Shape: (s, b, H), or (1, b, H) of the last step alone."""
     return torch.stack(steps) if all_steps else steps[-1][None]
 
 
 def plus(x: Tensor, bias: Tensor | None) -> Tensor:
+    """x with a bias, if there is one."""
     return x if bias is None else x + bias
 
 
