@@ -107,7 +107,7 @@ def _preprocessing(name: str, arrays: Arrays, given: Preprocessing | None) -> Pr
     used = need_preprocessing(given, name)
     if len(arrays) > 1 or image.shape[1:] != (*used.size, 3):
         shapes = ", ".join(f"{key} {array.shape}" for key, array in arrays.items())
-        raise UsageError(
-            f"load {name} as pictures of {used.size}", shapes, "give one uint8 RGB array 'image' (N, H, W, 3)"
-        )
+        height, width = used.size
+        todo = f"give one uint8 RGB array 'image' (N, {height}, {width}, 3), or the model the size of the pictures"
+        raise UsageError(f"load {name} as pictures of {used.size}", shapes, todo)
     return used
