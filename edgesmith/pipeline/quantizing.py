@@ -110,7 +110,7 @@ def quantized(
 
     def planner(name: str, kept: Collection[str]) -> QuantPlan:
         choice = chosen.get(name)
-        method = choice.method if choice else wishes.ranges
+        method = choice.method if choice else fixed
         plan = next(iter(plan_targets(setting.program, ranges, (name,), kept, method).values()))
         return replace(plan, notes=(*plan.notes, choice.note)) if choice else plan
 

@@ -55,6 +55,8 @@ def test_each_group_is_timed_in_float_beside_all_int8(tmp_path: Path) -> None:
     assert asked == [set(), {"first.conv"}, {"conv", "add"}]
     assert [row.layers for row in found.groups] == groups and found.all_int8_ms > 0
     for interval in (found.noise_ms, *(row.saved_ms for row in found.groups)):
-        assert interval.low is not None and interval.high is not None and interval.low <= interval.value <= interval.high
+        assert (
+            interval.low is not None and interval.high is not None and interval.low <= interval.value <= interval.high
+        )
     with pytest.raises(EngineFailed, match="measure latency on tensorrt"):
         measured_latency(program, source, "tensorrt-int8", planner, groups, where)

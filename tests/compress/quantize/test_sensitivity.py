@@ -40,7 +40,10 @@ def chain() -> Program:
 def measured(program: Program, labels: Tensor | None = None, **options) -> Sensitivities:
     x = torch.randn(32, 8, generator=torch.Generator().manual_seed(3))
     plan = derive(program, observe(program, [(x,)]), "ort", "x86-vnni", **options)
-    halves = [((x[:16],), None if labels is None else labels[:16]), ((x[16:],), None if labels is None else labels[16:])]
+    halves = [
+        ((x[:16],), None if labels is None else labels[:16]),
+        ((x[16:],), None if labels is None else labels[16:]),
+    ]
     return sensitivities(program, plan, halves)
 
 
