@@ -19,7 +19,7 @@ def outliers(count: int = 60) -> Inputs:
     rng = np.random.default_rng(0)
     images = rng.normal(size=(count, 3, 8, 8)).astype(np.float32)
     images[::7, 0, 0, 0] = 90.0
-    return Inputs({"x": images}, False, "d")
+    return Inputs({"input": images}, False, "d")
 
 
 def net() -> nn.Module:

@@ -119,7 +119,7 @@ def test_large_maps_are_sampled_alike_and_their_ends_stay_exact() -> None:
     program = capture(nn.Conv2d(3, 4, 3, padding=1).eval(), (torch.randn(1, 3, 40, 40),))
     images = torch.randn(9, 3, 40, 40)
     images[4, 1, 17, 3] = 50.0
-    seen = observe(program, [(images,)]).edges["input:x"]
+    seen = observe(program, [(images,)]).edges["input:input"]
     assert float(seen.high[1]) == 50.0 and seen.seen == 9 * 1600
     counted = seen.channels.counts.sum(1)
     assert (counted == counted[0]).all() and 9 * 32 <= counted[0] <= 9 * 64
