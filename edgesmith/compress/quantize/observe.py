@@ -18,7 +18,7 @@ from edgesmith.quant import EdgeRange, RangeRecord
 
 Batch = tuple[Tensor, ...]
 _PIECE = 8  # samples at a time: a large batch falls out of the processor's cache and takes twice as long
-CHANNEL_BINS, TENSOR_BINS = 128, 8192
+CHANNEL_BINS, TENSOR_BINS = 128, 32768
 # Histograms take at most so many values of one sample, evenly spread; ranges and means take all. More makes no scale
 # better and costs as much as the model itself.
 CHANNEL_VALUES, TENSOR_VALUES = 64, 4096
