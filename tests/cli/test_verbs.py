@@ -68,7 +68,7 @@ def test_export_warns_of_random_calibration(edgesmith: Callable[..., Ended], bui
 
 
 def test_a_folder_of_images_without_preprocessing_is_refused(edgesmith: Callable[..., Ended], tmp_path: Path) -> None:
-    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    Image.linear_gradient("L").resize((8, 8)).convert("RGB").save(tmp_path / "a.png")
     words = ("--targets", "ort-int8", "--calibration", tmp_path, "--out", tmp_path / "out")
     ended = edgesmith("export", FACTORY, *SHAPE, *words)
     assert ended.code == 2 and "--preprocess" in ended.err and "Traceback" not in ended.err
