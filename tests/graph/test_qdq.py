@@ -111,7 +111,7 @@ def test_an_output_with_two_readers_is_quantized_once() -> None:
 
 def test_a_plan_for_another_model_or_another_family_is_refused() -> None:
     plan = planned(captured("linear"))
-    with pytest.raises(UsageError, match="derive a plan"):
+    with pytest.raises(UsageError, match="derive the plan"):
         apply_plan(captured("residual"), plan)
     with pytest.raises(UsageError, match="u8 affine"):
         apply_plan(captured("linear"), dataclasses.replace(plan, family="tensorrt", instruction_set="cuda"))
