@@ -53,8 +53,9 @@ class Setting:
     16 epochs at 0.85 cool as far as the paper's 50 at 0.95, and 3 of them are grace as 10 are there. An epoch has 10
     steps and not 390, and cools three times as much, so alphas move faster: 3e-4 * 39 * 3.2 = 0.037. 0.06 was chosen
     after trials, as less of the search is then spent on the full supernet; 0.02 and 0.037 came to 0.73 and 0.72 of as
-    many epochs of the unpruned supernet, 0.06 to 0.54 to 0.66. Two and four times the samples, 0.12, and
-    cooling by 0.88 or 0.9 came to 0.57 to 0.68: what decides is how much of the schedule lies above the temperature at which weights part.
+    many epochs of the unpruned supernet, 0.06 to 0.54 and 0.66. Two and four times the samples, 0.12, and cooling by
+    0.88 or 0.9 came to 0.57 to 0.68: what decides is how much of the schedule lies above the temperature at which
+    weights part.
     """
 
     channels: int = 8
