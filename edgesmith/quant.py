@@ -9,12 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 
 from edgesmith.errors import UsageError
 from edgesmith.records import to_json
+
+# How the ends of a value's grid are found (compress/quantize/clipping.py).
+RangeMethod = Literal["minmax", "percentile", "mse", "entropy"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class QuantSpec:
 
 
 U8_AFFINE = QuantSpec(signed=False, symmetric=False)
+S8_AFFINE = QuantSpec(symmetric=False)
 S8_SYMMETRIC = QuantSpec(narrow=True)
 S8_PER_CHANNEL = QuantSpec(axis=0, narrow=True)
 
@@ -66,15 +71,33 @@ class BiasOf:
 
 
 @dataclass(frozen=True)
+class Histogram:
+    """How many values of each size a row saw. Zero has a bin of its own, the others lie around it.
+
+    counts[r, j] belongs to the bin first[r] + j of row r: bin 0 is the value 0, bin i > 0 holds (i - 1) w < x <= i w
+    and bin -i the mirror image, with w = width[r].
+    Shape: width, first (R,), counts (R, B).
+    """
+
+    width: np.ndarray
+    first: np.ndarray
+    counts: np.ndarray
+
+
+@dataclass(frozen=True)
 class EdgeRange:
     """What calibration saw on one edge. Shape: low, high, mean (C,) per channel (axis 1), or (1,) where there is none.
 
-    A weight has no mean.
+    A weight has low and high only. seen: how many values a channel had. channels: a histogram with a row a channel;
+    tensor: one row for all channels together, with finer bins.
     """
 
     low: np.ndarray
     high: np.ndarray
     mean: np.ndarray | None = None
+    seen: int = 0
+    channels: Histogram | None = None
+    tensor: Histogram | None = None
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -84,7 +107,7 @@ class EdgeRange:
 
 @dataclass(frozen=True)
 class RangeRecord:
-    """What one calibration pass saw on the original graph, edge by edge."""
+    """What one calibration pass saw on the original graph, edge by edge; observe() can go on from it."""
 
     edges: Mapping[str, EdgeRange]
     samples: int
@@ -100,6 +123,7 @@ class QuantPlan:
     factors: name of a group of values -> the factor (C,) its channels take (graph/channels.py).
     rewrites: activation path -> the form it must be lowered to.
     bias_shifts: layer path -> what is added to its bias (C,).
+    program: digest of the captured model it was derived from, "" where that is not known.
     rounded_up: layer path -> which weights are rounded up and which down, a bit each (np.packbits); others to nearest.
     """
 
@@ -111,6 +135,7 @@ class QuantPlan:
     notes: tuple[str, ...] = ()
     factors: Mapping[str, np.ndarray] = field(default_factory=dict)
     bias_shifts: Mapping[str, np.ndarray] = field(default_factory=dict)
+    program: str = ""
     rounded_up: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def digest(self) -> str:
@@ -143,6 +168,11 @@ def choose(spec: QuantSpec, low: np.ndarray | float, high: np.ndarray | float) -
         scale = np.maximum((high - low) / (spec.qmax - spec.qmin), tiny)
         zero = np.clip(np.rint(spec.qmin - low / scale), spec.qmin, spec.qmax).astype(np.int64)
     return EdgeQuant(spec, scale.astype(np.float32), zero)
+
+
+def in_half(quant: EdgeQuant) -> EdgeQuant:
+    """The same numbers with the scale a value of fp16, as some files hold it; at most 2^-11 of it is lost."""
+    return replace(quant, scale=np.asarray(quant.scale).astype(np.float16).astype(np.float32))
 
 
 def quantize(x: np.ndarray, quant: EdgeQuant) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import dataclasses
 import json
@@ -10,6 +11,7 @@ import os
 import types
 import typing
 import uuid
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,7 +25,10 @@ T = TypeVar("T")
 
 
 def to_json(value: Any) -> Any:
-    """Turn a record into JSON types; NaN and infinity become null, arrays become lists."""
+    """Turn a record into JSON types; NaN and infinity become null, arrays become lists.
+
+    Tables of whole numbers (histograms) are packed: as lists they would be most of a file.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = [f for f in dataclasses.fields(value) if f.metadata.get("json", True)]
         return {f.name: to_json(getattr(value, f.name)) for f in fields}
@@ -32,7 +37,7 @@ def to_json(value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return [to_json(item) for item in value]
     if isinstance(value, np.ndarray):
-        return to_json(value.tolist())
+        return _packed(value) if value.ndim == 2 and value.dtype.kind in "iu" else to_json(value.tolist())
     if isinstance(value, np.generic):
         return to_json(value.item())
     if isinstance(value, float) and not math.isfinite(value):
@@ -65,6 +70,8 @@ def _decode(hint: Any, value: Any) -> Any:
         return float("nan") if value is None and hint is float else value
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return from_json(hint, value)
+    if hint is np.ndarray and isinstance(value, Mapping):
+        return _unpacked(value)
     if hint is np.ndarray:
         array = np.asarray(value)
         return array.astype(np.float64) if array.dtype == object else array  # null was NaN
@@ -80,6 +87,23 @@ def _decode(hint: Any, value: Any) -> Any:
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return {key: _decode(args[1], item) for key, item in value.items()}
     return float(value) if hint is float else value
+
+
+def _packed(table: np.ndarray) -> dict[str, Any]:
+    """A table of whole numbers as compressed bytes in base64, with the smallest type that holds them."""
+    small = table.astype(np.min_scalar_type(table.max(initial=0)) if table.min(initial=0) >= 0 else np.int64)
+    little = small.astype(small.dtype.newbyteorder("<"))
+    data = base64.b64encode(zlib.compress(little.tobytes(), 1)).decode()
+    return {"packed": data, "dtype": small.dtype.name, "shape": list(table.shape)}
+
+
+def _unpacked(value: Mapping[str, Any]) -> np.ndarray:
+    try:
+        data = zlib.decompress(base64.b64decode(value["packed"], validate=True))
+        kind = np.dtype(value["dtype"])
+        return np.frombuffer(data, kind.newbyteorder("<")).astype(kind).reshape(value["shape"])
+    except (KeyError, zlib.error) as error:
+        raise ValueError(f"a packed table that cannot be read ({error})") from error
 
 
 def _decode_union(args: tuple[Any, ...], value: Any) -> Any:

@@ -23,6 +23,7 @@ def command(
     std: m.Std = None,
     color: m.Color = None,
     samples: int = typer.Option(300, min=1, help="Calibration samples at most"),
+    plans: Path | None = typer.Option(None, help="Folder of `edgesmith quantize`: its plans, and no calibration"),
     dynamic_batch: bool = typer.Option(False, help="Keep the batch size open in the artefacts."),
     strict: m.Strict = False,
     trust_pickle: m.TrustPickle = False,
@@ -46,7 +47,7 @@ def command(
     )
     names = target_names(targets)
     with output.progress() as say:
-        bundle = export_request(request, names, out, say)
+        bundle = export_request(request, names, out, say, plans)
     rows = [(n, "built", f"{e.size_bytes / 1e6:.2f} MB", str(e.file)) for n, e in bundle.exported.items()]
     rows += [(name, absent.state, "", absent.reason) for name, absent in bundle.absent.items()]
     if json:

@@ -1,20 +1,34 @@
-"""edgesmith quantize: calibrate once and show every family's plan."""
+"""edgesmith quantize: calibrate once, and a plan a family that keeps what it is asked to keep."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from edgesmith.cli import model_options as m
 from edgesmith.cli import output
 
+if TYPE_CHECKING:
+    from edgesmith.pipeline.quantizing import Quantized
+
+_LISTED = 20  # layers with work of their own in a table, a family
+
 
 def command(
     model: m.Model,
     calibration: m.Calibration = None,
     targets: m.Targets = "ort-int8,openvino-int8,coreml-int8",
-    out: Path = typer.Option(Path("build"), help="Folder for ranges.json and plan-<family>.json"),
+    out: Path = typer.Option(Path("build"), help="Folder for ranges.json, plan-<family>.json and what was measured"),
+    max_drop: float | None = typer.Option(
+        None, help="Drop on --eval to keep, as a share (0.01 is one point); layers go to float until it holds."
+    ),
+    max_ms: float | None = typer.Option(None, help="Instead: the most accurate plan within so many ms here"),
+    eval_: str | None = typer.Option(None, "--eval", help="Held-out samples: folder of images | file.npz (x, labels)"),
+    keep_float: list[str] | None = typer.Option(None, help="A layer or module that stays in float, once each"),
+    measure_latency: bool = typer.Option(False, help="Choose layers by measured time, not by multiply-accumulates."),
+    ranges: str = typer.Option("mse", help="How grids end: minmax, percentile, mse, entropy; auto keeps the best"),
     weights: m.Weights = None,
     input_: m.Input = None,
     preprocess: m.Preprocess = None,
@@ -23,34 +37,75 @@ def command(
     std: m.Std = None,
     color: m.Color = None,
     samples: int = typer.Option(300, min=1, help="Calibration samples at most"),
+    threads: m.Threads = 1,
     strict: m.Strict = False,
     trust_pickle: m.TrustPickle = False,
     json: m.Json = False,
 ) -> int:
-    """Write the ranges one calibration pass saw, and the quantization plan each family derives from them."""
+    """Write the ranges one calibration pass saw, and the quantization plan each family derives from them.
+
+    With --max-drop the drop is measured on the runtime, by labels or as agreement with the original, and the command
+    fails (1) or says that the samples do not suffice (5) where no plan holds it. `edgesmith export --plans` takes OUT.
+    """
     from edgesmith.errors import UsageError
+    from edgesmith.pipeline.choose_ranges import check_ranges
     from edgesmith.pipeline.convert import quantize_request, target_names
+    from edgesmith.pipeline.plans import plan_row
+    from edgesmith.pipeline.quantizing import Wishes
+    from edgesmith.verify.gate import overall
 
     if calibration is None:
         raise UsageError("quantize", "no --calibration", "give a folder of images, a file.npz or random:N")
     prepared = (preprocess, size, mean, std, color)
-    request = m.request(
-        model,
-        weights,
-        input_,
-        prepared,
-        trust_pickle,
-        calibration=calibration,
-        samples=samples,
-        strict=strict,
-    )
-    names = target_names(targets)
+    about = {"calibration": calibration, "samples": samples, "strict": strict}
+    request = m.request(model, weights, input_, prepared, trust_pickle, **about)
+    wishes = Wishes(tuple(keep_float or ()), max_drop, max_ms, measure_latency, threads, check_ranges(ranges))
     with output.progress() as say:
-        rows = quantize_request(request, names, out, say)
+        found = quantize_request(request, target_names(targets), out, say, wishes, eval_)
+    controls = [made.control for made in found if made.control is not None]
     if json:
-        output.print_json({"folder": out, "plans": rows})
+        rows = [{"target": made.target, **plan_row(made.plan, out, made.floats)} for made in found]
+        measured = {made.plan.family: {"sensitivity": made.sensitivities, "latency": made.latency} for made in found}
+        output.print_json({"folder": out, "plans": rows, "measured": measured, "controls": controls})
     else:
-        header = ("family", "int8 edges", "float layers", "rewrites", "instruction set", "file")
-        cells = [(r["family"], r["edges"], r["float_layers"], r["rewrites"], r["isa"], r["file"]) for r in rows]
-        output.print_table(header, [tuple(str(c) for c in row) for row in cells])
-    return 0
+        _print(found, out)
+    verdicts = [control.verdict for control in controls]
+    return overall(verdicts, [verdict.target for verdict in verdicts])[1]
+
+
+def _print(found: tuple[Quantized, ...], out: Path) -> None:
+    from edgesmith.pipeline.plans import plan_row
+
+    rows = [plan_row(made.plan, out, made.floats) for made in found]
+    header = ("family", "int8 edges", "float layers", "MACs in float", "rewrites", "instruction set", "file")
+    cells = [
+        (r["family"], r["edges"], r["float_layers"], f"{r['macs_in_float']:.1%}", r["rewrites"], r["isa"], r["file"])
+        for r in rows
+    ]
+    output.print_table(header, [tuple(str(cell) for cell in row) for row in cells])
+    floats = [line for made in found for line in _float_lines(made)]
+    if floats:
+        output.print_table(("family", "layer", "operator", "MACs", "why"), floats, "left in float (--json lists all)")
+    verdicts = [made.control.verdict for made in found if made.control is not None]
+    if verdicts:
+        lines = [(v.target, v.state, v.asked, v.found, str(v.more or "")) for v in verdicts]
+        output.print_table(("target", "verdict", "asked", "found", "samples more"), lines, "accuracy control")
+
+
+def _float_lines(made: Quantized) -> list[tuple[str, ...]]:
+    """A line a layer that multiplies, and one for all others of the same operator and reason."""
+    family, lines = made.plan.family, []
+    working = [row for row in made.floats if row.macs_share > 0]
+    for row in working[:_LISTED]:
+        lines.append((family, row.layer, row.operator, f"{row.macs_share:.1%}", row.reason))
+    if len(working) > _LISTED:
+        rest = sum(row.macs_share for row in working[_LISTED:])
+        lines.append((family, f"{len(working) - _LISTED} more", "", f"{rest:.1%}", ""))
+    others: dict[tuple[str, str], list[str]] = {}
+    for row in made.floats:
+        if row.macs_share == 0:
+            others.setdefault((row.operator, row.reason), []).append(row.layer)
+    for (operator, reason), layers in others.items():
+        more = f" and {len(layers) - 1} more" if len(layers) > 1 else ""
+        lines.append((family, layers[0] + more, operator, "none", reason))
+    return lines

@@ -14,7 +14,7 @@ from torch.export import Dim, ExportedProgram
 from edgesmith.errors import EdgesmithError, ExportFailed, UsageError
 from edgesmith.graph.inplace import functionalise
 from edgesmith.graph.naming import leaves_of, module_paths
-from edgesmith.graph.program import Origin, Program
+from edgesmith.graph.program import Origin, Program, model_digest
 from edgesmith.tensors import TensorSpec
 
 __all__ = ["Origin", "Program", "capture", "exported_program", "node_names"]
@@ -49,18 +49,19 @@ def capture(
         for name, tensor, shape in zip(names, tensors, shapes)
     )
     outputs = _output_specs(graph_module, output_names or _output_names(exported), tensors, dynamic_batch)
-    return Program(graph_module, inputs, outputs, tensors, paths, dynamic_batch)
+    digest = model_digest(graph_module, paths)
+    return Program(graph_module, inputs, outputs, tensors, paths, dynamic_batch, digest=digest)
 
 
-def exported_program(program: Program) -> ExportedProgram:
+def exported_program(program: Program, largest_batch: int | None = None) -> ExportedProgram:
     """Export the graph again for the exporters: inputs bear their own names, outputs stand in program.outputs' order.
 
-    The batch is the example's, or dynamic where the program says so. Raises: ExportFailed.
+    The batch is the example's, or dynamic where the program says so, up to largest_batch. Raises: ExportFailed.
     """
     example = program.example
     shapes: _Shapes | None = None
     if program.dynamic_batch:
-        batch = Dim("batch", min=1)
+        batch = Dim("batch", min=1, max=largest_batch)
         example, shapes = _two_samples(example), [{0: batch} if spec.dynamic else {} for spec in program.inputs]
     try:
         return _export(program.module, example, None, shapes)

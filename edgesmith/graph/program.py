@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import torch
 from torch import Tensor, fx
 
+from edgesmith.errors import UsageError
+from edgesmith.graph.naming import operator_name
+from edgesmith.quant import QuantPlan
 from edgesmith.tensors import TensorSpec
 
 
@@ -32,6 +37,7 @@ class Program:
     written as functions by the enclosing module and their name ("block0.add", "block0.add_1"); every path is unique.
     example: inputs of the batch size that an exported program has when it is static.
     origins: node name -> what a rewrite did to its value; a node that is absent still has its layer's value.
+    digest: of the captured model, weights included; rewrites leave it as it is. A plan says which one it was made for.
     """
 
     module: fx.GraphModule
@@ -41,6 +47,7 @@ class Program:
     paths: Mapping[str, str]
     dynamic_batch: bool
     origins: Mapping[str, Origin] = field(default_factory=dict)
+    digest: str = ""
 
     @property
     def nodes(self) -> dict[str, fx.Node]:
@@ -87,3 +94,33 @@ class Program:
                 continue
             if node.meta["val"].is_floating_point():
                 yield name, node
+
+
+def model_digest(module: fx.GraphModule, paths: Mapping[str, str]) -> str:
+    """A fingerprint of a captured model: its named float operators in order, and every constant they read.
+
+    The same whether the batch is symbolic or not. Weights count: a plan's scales are those of one trained net.
+    """
+    total = hashlib.sha256()
+    for node in module.graph.nodes:
+        if node.op == "get_attr":
+            value = _attribute(module, str(node.target)).detach().cpu().contiguous()
+            total.update(f"{node.target} {value.dtype} {tuple(value.shape)}\n".encode())
+            total.update(value.reshape(-1).view(torch.uint8).numpy().data)
+        elif node.name in paths and isinstance(node.meta.get("val"), Tensor):
+            total.update(f"{paths[node.name]} {operator_name(node)}\n".encode())
+    return total.hexdigest()[:16]
+
+
+def _attribute(module: fx.GraphModule, name: str) -> Tensor:
+    value: object = module
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value  # type: ignore[return-value]
+
+
+def check_program(program: Program, plan: QuantPlan) -> None:
+    """Refuse a plan of another model, or of other weights of this one. Raises: UsageError naming both digests."""
+    if plan.program and program.digest and plan.program != program.digest:
+        found = f"the plan was derived from model {plan.program}, this one is {program.digest}"
+        raise UsageError(f"apply a plan for {plan.family}", found, "derive the plan from this model with these weights")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, fx
 
 from edgesmith.errors import UsageError
-from edgesmith.graph.activations import lower_activations
+from edgesmith.graph.activations import exact_forms, lower_activations
 from edgesmith.graph.channels import scale_channels
 from edgesmith.graph.naming import operator_name, unique
 from edgesmith.graph.operators import (
@@ -51,8 +51,15 @@ def simplify(program: Program) -> Program:
 def planned(program: Program, plan: QuantPlan) -> Program:
     """The float program that a plan's edges belong to: simplified, scaled, lowered, biases shifted, weights rounded
     where the plan says how.
+
+    Raises: UsageError for a form of a PReLU that its slopes do not allow.
     """
     scaled = scale_channels(simplify(program), plan.factors)
+    exact, _ = exact_forms(scaled, plan.rewrites)
+    wrong = next((path for path, form in plan.rewrites.items() if exact[path] != form), None)
+    if wrong is not None:
+        found = "the form is wrong for its slopes above 1, and the channels cannot be flipped"
+        raise UsageError(f"lower {wrong!r} as {plan.rewrites[wrong]!r}", found, "derive a plan from this model")
     return round_weights(shift_biases(lower_activations(scaled, plan.rewrites), plan.bias_shifts), plan)
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from edgesmith import records
 from edgesmith.artifact import output_folder
+from edgesmith.data.split import Evaluation, Split
+from edgesmith.devices import DEVICES
 from edgesmith.errors import UsageError
 from edgesmith.graph.capture import Program
+from edgesmith.pipeline.plans import plans_for
 from edgesmith.pipeline.produce import Bundle, build_targets, calibrate, capture_source, plan_targets
+from edgesmith.pipeline.quantizing import Quantized, Setting, Wishes, quantized, save_quantized
 from edgesmith.pipeline.sources import Inputs, Source, Trust, open_model, read_inputs, with_inputs
-from edgesmith.quant import EdgeQuant, QuantPlan, RangeRecord
 from edgesmith.targets import target
 from edgesmith.tensors import Preprocessing
 
@@ -75,17 +76,20 @@ def first(inputs: Inputs, count: int) -> Inputs:
     return replace(inputs, arrays={name: array[:count] for name, array in inputs.arrays.items()}, labels=labels)
 
 
-def export_request(request: Request, names: Sequence[str], out: Path, say: Say) -> Bundle:
-    """Capture, calibrate where an int8 target asks for it, export."""
+def export_request(request: Request, names: Sequence[str], out: Path, say: Say, planned: Path | None = None) -> Bundle:
+    """Capture, calibrate where an int8 target asks for it, export. planned: a folder of plans to use instead.
+
+    Raises: UsageError for plans of another model, or of other weights of this one.
+    """
     output_folder(out)
-    needs_ranges = [name for name in names if target(name).family]
+    needs_ranges = [name for name in names if target(name).family and planned is None]
     if needs_ranges and request.calibration is None:
         todo = "give --calibration a folder of images, a file.npz or random:N"
         raise UsageError(f"export to {', '.join(needs_ranges)}", "no calibration data", todo)
     source, inputs = prepare(request, say)
     say("capture ...")
     program = capture_source(source, request.dynamic_batch)
-    plans: dict[str, QuantPlan] = {}
+    plans = plans_for(program, planned, names) if planned is not None else {}
     if needs_ranges and inputs is not None:
         say(f"calibrate with {inputs.count} samples ...")
         ranges = calibrate(program, inputs, source.preprocessing, batch=50)
@@ -93,51 +97,34 @@ def export_request(request: Request, names: Sequence[str], out: Path, say: Say) 
     return build_targets(program, source, names, plans, out, say)
 
 
-def quantize_request(request: Request, names: Sequence[str], out: Path, say: Say) -> list[dict[str, Any]]:
-    """Write ranges.json and a plan a family; answer one summary row a plan."""
+def quantize_request(
+    request: Request, names: Sequence[str], out: Path, say: Say, wishes: Wishes, held_out: str | None = None
+) -> tuple[Quantized, ...]:
+    """Write ranges.json, a plan a family and what was measured to find it.
+
+    held_out: samples to judge by, as typed: a folder of images (one folder a class), a file.npz or random:N.
+    """
     output_folder(out)
+    if not any(target(name).family for name in names):
+        todo = "name one, e.g. ort-int8"
+        raise UsageError(f"quantize for {', '.join(names)}", "none of these is an int8 target", todo)
     source, inputs = prepare(request, say)
     if inputs is None:
         raise UsageError("quantize", "no calibration data", "give --calibration")
-    program = capture_source(source)
-    ranges = calibrate(program, inputs, source.preprocessing, batch=50)
-    plans = plan_targets(program, ranges, names)
-    if not plans:
-        raise UsageError(
-            f"quantize for {', '.join(names)}", "none of these is an int8 target", "name one, e.g. ort-int8"
-        )
-    save_plans(out, ranges, plans)
-    return [plan_row(plan, out) for plan in plans.values()]
+    judged, question = read_held_out(held_out, source, request.strict) if held_out else (None, None)
+    setting = Setting(capture_source(source), source, inputs, judged, question, DEVICES.get("local")(), say)
+    ranges, found = quantized(setting, names, wishes)
+    save_quantized(out, ranges, found)
+    return found
 
 
-def save_plans(out: Path, ranges: RangeRecord, plans: dict[str, QuantPlan]) -> None:
-    """ranges.json and plan-<family>.json in a folder."""
-    records.save(out / "ranges.json", ranges)
-    for family, plan in plans.items():
-        records.save(out / f"plan-{family}.json", plan)
-
-
-def load_plans(folder: Path) -> dict[str, QuantPlan]:
-    """The plans save_plans wrote."""
-    found = [records.load(QuantPlan, path) for path in sorted(folder.glob("plan-*.json"))]
-    return {plan.family: plan for plan in found}
-
-
-def plan_row(plan: QuantPlan, out: Path) -> dict[str, Any]:
-    """What a plan amounts to, for a table."""
-    floats = [path for path, precision in plan.precision.items() if precision != "int8"]
-    return {
-        "family": plan.family,
-        "edges": sum(isinstance(edge, EdgeQuant) for edge in plan.edges.values()),
-        "float_layers": ", ".join(floats) or "none",
-        "rewrites": ", ".join(
-            f"{form} x{list(plan.rewrites.values()).count(form)}" for form in sorted(set(plan.rewrites.values()))
-        ),
-        "isa": plan.instruction_set,
-        "notes": plan.notes,
-        "digest": plan.digest(),
-        "file": out / f"plan-{plan.family}.json",
-    }
+def read_held_out(text: str, source: Source, strict: bool) -> tuple[Inputs, Evaluation]:
+    """Samples to judge by and the question they ask: top-1 or multi-label accuracy by labels, else agreement."""
+    inputs = read_inputs(text, source.inputs, source.preprocessing, strict)
+    split = Split(dict(inputs.arrays), inputs.labels)
+    if inputs.labels is None:
+        return inputs, Evaluation(split, "agreement")
+    return inputs, Evaluation(split, "multilabel" if inputs.labels.ndim == 2 else "top1", {"labels": inputs.labels})
 
 
 def capture_request(request: Request, say: Say) -> tuple[Source, Program, Inputs]:

@@ -78,6 +78,7 @@ class Evidence:
     skipped: tuple[str, ...] = ()
     search: Mapping[str, Any] | None = None
     budget: tuple[str, float] | None = None  # a target, and the p50 in ms that a search was to hold on it
+    controls: tuple[Verdict, ...] = ()  # whether the quantized plans hold the drop that they were to hold
 
 
 def run_outputs(exported: Mapping[str, Exported], inputs: Inputs, folder: Path, device: Any, say: Say) -> Outputs:
@@ -160,7 +161,7 @@ def judge(evidence: Evidence, limits: Mapping[str, Any], targets: Targets) -> Ju
     verdicts = gate(
         Limits(**limits), accuracies, agreements, evidence.bench, demanded, REFERENCE, failures, absences, headline
     )
-    verdicts += _budget(evidence)
+    verdicts += (*_budget(evidence), *evidence.controls)
     failed_built = [v.target for v in verdicts if v.target in targets.built and v.state == "fail"]
     absent_built = [name for name in targets.built if name in evidence.bundle.absent]
     # The original itself is demanded too: without it nothing was compared with anything.

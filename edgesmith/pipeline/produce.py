@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -19,15 +19,15 @@ from edgesmith.errors import EdgesmithError, MissingPackage, MissingResource, Us
 from edgesmith.export import EXPORTERS
 from edgesmith.graph.capture import Program, capture
 from edgesmith.graph.rewrite import fold_batchnorm
-from edgesmith.pipeline.sources import Inputs, Source
-from edgesmith.quant import QuantPlan, RangeRecord
+from edgesmith.pipeline.sources import Inputs, Source, check_calibration
+from edgesmith.quant import QuantPlan, RangeMethod, RangeRecord
 from edgesmith.targets import target
 from edgesmith.tensors import Arrays, Preprocessing, TensorSpec, random_feed
 
 Say = Callable[[str], None]
 BUNDLE = "bundle.json"
 # Families whose int8 kernels are not those of this machine.
-_INSTRUCTION_SETS = {"coreml": "apple", "tensorrt": "cuda"}
+_INSTRUCTION_SETS = {"coreml": "apple", "tensorrt": "cuda", "executorch": "xnnpack"}
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,21 @@ def capture_source(source: Source, dynamic_batch: bool = False) -> Program:
     return capture(source.module, example, None, outputs, dynamic_batch)
 
 
-def calibrate(program: Program, inputs: Inputs, preprocessing: Preprocessing | None, batch: int) -> RangeRecord:
-    """One pass of the calibration inputs over the original (batch-norm folded) graph."""
+def calibrate(
+    program: Program,
+    inputs: Inputs,
+    preprocessing: Preprocessing | None,
+    batch: int,
+    before: RangeRecord | None = None,
+) -> RangeRecord:
+    """One pass of the calibration inputs over the original (batch-norm folded) graph; `before`: of earlier samples.
+
+    Raises: UsageError for inputs that are none, not finite or constant.
+    """
+    if before is None:
+        check_calibration(inputs)
     folded = fold_batchnorm(program)
-    ranges = observe(folded, tensor_batches(program.inputs, inputs, preprocessing, batch), inputs.digest)
+    ranges = observe(folded, tensor_batches(program.inputs, inputs, preprocessing, batch), inputs.digest, before)
     return replace(ranges, warning=inputs.warning)
 
 
@@ -105,11 +116,20 @@ def instruction_set_of(family: str) -> str:
     return _INSTRUCTION_SETS.get(family, this_machine().instruction_set)
 
 
-def plan_targets(program: Program, ranges: RangeRecord, names: Sequence[str]) -> dict[str, QuantPlan]:
-    """One plan for each family that the int8 targets need, all from the same ranges."""
+def plan_targets(
+    program: Program,
+    ranges: RangeRecord,
+    names: Sequence[str],
+    keep_float: Collection[str] = (),
+    ranges_by: RangeMethod = "mse",
+) -> dict[str, QuantPlan]:
+    """One plan for each family that the int8 targets need, all from the same ranges.
+
+    keep_float: paths of layers and modules that no plan quantizes. ranges_by: how the ends of the grids are chosen.
+    """
     folded = fold_batchnorm(program)
     families = dict.fromkeys(row.family for row in map(target, names) if row.family)
-    return {f: derive(folded, ranges, f, instruction_set_of(f)) for f in families if f}
+    return {f: derive(folded, ranges, f, instruction_set_of(f), keep_float, ranges_by=ranges_by) for f in families if f}
 
 
 def build_targets(

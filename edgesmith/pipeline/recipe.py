@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
 from edgesmith.errors import MissingResource, RecipeError, UsageError
+from edgesmith.quant import RangeMethod
 from edgesmith.records import to_json
 from edgesmith.targets import TARGETS
 
@@ -59,6 +60,9 @@ class Targets:
 class Quantize:
     """samples: how many of the calibration split are used, in batches of `batch`.
 
+    ranges: how the ends of grids are chosen; auto tries all and keeps the best by held-out calibration samples.
+    keep_float, max_drop, max_ms, measure_latency: what the plans are to hold (Wishes in quantizing.py). A drop is
+    judged on the evaluation split, whose headline metric it is of.
     adaround: learn how weights are rounded. reestimate_batchnorm: measure the statistics of batch norms anew, for
     every target alike.
     """
@@ -66,8 +70,18 @@ class Quantize:
     __pydantic_config__ = _STRICT
     samples: Positive = 300
     batch: Positive = 50
+    keep_float: tuple[str, ...] = ()
+    max_drop: Annotated[float, Field(ge=0)] | None = None
+    max_ms: Annotated[float, Field(gt=0)] | None = None
+    measure_latency: bool = False
+    ranges: Literal["auto"] | RangeMethod = "mse"
     adaround: bool = False
     reestimate_batchnorm: bool = False
+
+    @property
+    def measures(self) -> bool:
+        """Whether the plans depend on what was measured on the device."""
+        return self.max_drop is not None or self.max_ms is not None
 
 
 @dataclass(frozen=True)
@@ -240,7 +254,13 @@ def _plugin_problems(raw: Mapping[str, Any]) -> list[str]:
         problems.append(f"train.{len(stages) - 1}.model: the last stage trains the recipe's own model; leave it out")
     if isinstance(stages, list):
         problems += _qat_problems(stages, raw.get("targets"), raw.get("quantize"))
-    return problems + _search_problems(raw) + _target_problems(raw.get("targets"))
+    return problems + _search_problems(raw) + _quantize_problems(raw) + _target_problems(raw.get("targets"))
+
+
+def _quantize_problems(raw: Mapping[str, Any]) -> list[str]:
+    section = raw.get("quantize")
+    both = isinstance(section, dict) and section.get("max_drop") is not None and section.get("max_ms") is not None
+    return ["quantize.max_ms: max_drop is given too; give one budget"] if both else []
 
 
 def _search_problems(raw: Mapping[str, Any]) -> list[str]:

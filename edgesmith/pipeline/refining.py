@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from edgesmith.compress.quantize.adaround import learn_rounding
@@ -28,18 +27,6 @@ def reestimated(source: Source, data: Data, quantize: Quantize) -> Source:
     return replace(source, module=reestimate_batchnorm(source.module, batches))
 
 
-def rounded(
-    program: Program,
-    inputs: Inputs,
-    source: Source,
-    plans: Mapping[str, QuantPlan],
-    quantize: Quantize,
-    say: Callable[[str], None],
-) -> dict[str, QuantPlan]:
-    """The plans with learned rounding of weights."""
-    found = {}
-    for family, plan in plans.items():
-        say(f"learn the rounding for {family} ...")
-        batches = tensor_batches(program.inputs, inputs, source.preprocessing, quantize.batch)
-        found[family] = learn_rounding(program, plan, batches)
-    return found
+def rounded(program: Program, inputs: Inputs, source: Source, batch: int, plan: QuantPlan) -> QuantPlan:
+    """A plan with learned rounding of weights, from the calibration inputs in batches of `batch`."""
+    return learn_rounding(program, plan, tensor_batches(program.inputs, inputs, source.preprocessing, batch))

@@ -224,6 +224,23 @@ class Inputs:
         return len(next(iter(self.arrays.values())))
 
 
+def check_calibration(inputs: Inputs) -> None:
+    """Refuse samples that no range can be taken from: none, not finite, or all the same. Raises: UsageError."""
+    asked = "calibrate"
+    if not inputs.arrays or inputs.count == 0:
+        raise UsageError(asked, "no samples", "give at least one, better a few hundred")
+    for name, array in inputs.arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            row = int(np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(1))[0])
+            found = f"{name!r} holds NaN or infinity, first in sample {row}"
+            raise UsageError(asked, found, "take such samples out, or look at how they were made")
+    if all(array.size and (array == array.reshape(-1)[0]).all() for array in inputs.arrays.values()):
+        raise UsageError(asked, "every value of every sample is the same", "give real samples: this says no range")
+    if inputs.count > 1 and all((array == array[:1]).all() for array in inputs.arrays.values()):
+        found = f"all {inputs.count} samples are the same one"
+        raise UsageError(asked, found, "give real samples that differ, or this one alone")
+
+
 def read_inputs(text: str, specs: Sequence[TensorSpec], preprocessing: Preprocessing | None, strict: bool) -> Inputs:
     """Inputs as typed: a folder of images | file.npz | random:N. Raises: UsageError, MissingResource."""
     if text.startswith("random:"):
@@ -249,6 +266,23 @@ def read_inputs(text: str, specs: Sequence[TensorSpec], preprocessing: Preproces
         )
     split = data.evaluation.split if data.evaluation else data.calibration
     return Inputs(dict(split.inputs), data.preprocessing is not None, data.digest, split.labels, data.skipped)
+
+
+def check_data(source: Source, data: Data) -> None:
+    """Raise UsageError where data that are fed as they are have other sizes than the model takes, or where the classes
+    of both are the same in another order.
+    """
+    for spec in source.inputs if data.preprocessing is None else ():
+        array = data.calibration.inputs.get(spec.name)
+        wanted = spec.shape[1:]  # without the batch
+        found = wanted if array is None else array.shape[1:]
+        if len(found) != len(wanted) or any(isinstance(w, int) and w != f for w, f in zip(wanted, found)):
+            asked = f"feed {data.name} to {source.name}"
+            what = f"{spec.name!r} has shape {tuple(found)} a sample, the model takes {tuple(wanted)}"
+            raise UsageError(asked, what, "give the data and the model the same sizes")
+    if source.labels != data.classes and sorted(source.labels) == sorted(data.classes):
+        what = f"the model starts with {source.labels[:3]}, the data with {data.classes[:3]}"
+        raise UsageError(f"feed {data.name} to {source.name}", what, "put the classes of both in one order")
 
 
 def digest_of(spec: Mapping[str, Any]) -> dict[str, str]:

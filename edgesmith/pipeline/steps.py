@@ -19,7 +19,6 @@ from edgesmith.data.split import Data, digest
 from edgesmith.devices.facts import this_machine
 from edgesmith.errors import UsageError
 from edgesmith.pipeline import options, refining, searching, training
-from edgesmith.pipeline.convert import load_plans, plan_row, save_plans
 from edgesmith.pipeline.judge import (
     Evidence,
     Table,
@@ -31,17 +30,18 @@ from edgesmith.pipeline.judge import (
     time_targets,
 )
 from edgesmith.pipeline.latency_table import Bench as NetworkBench
+from edgesmith.pipeline.plans import load_plans
 from edgesmith.pipeline.produce import (
     Bundle,
     build_targets,
-    calibrate,
     capture_source,
     load_bundle,
-    plan_targets,
 )
+from edgesmith.pipeline.quantize_step import quantize_recipe
+from edgesmith.pipeline.quantizing import load_controls
 from edgesmith.pipeline.recipe import FOUND, Bench, LatencyGoal, Recipe, Search, as_yaml
 from edgesmith.pipeline.run import Done, Say, Step, execute, folder_of, step_keys, version_of
-from edgesmith.pipeline.sources import Source, Trust, digest_of, model_from_spec
+from edgesmith.pipeline.sources import Source, Trust, check_data, digest_of, model_from_spec
 from edgesmith.records import to_json
 from edgesmith.results import BenchRecord
 from edgesmith.targets import target
@@ -53,6 +53,13 @@ _RUNTIMES = ("torch", "onnxruntime", "openvino", "coremltools", "tensorrt", "ten
 _MODEL = ("tensors.py", "models/*.py", "data/*.py", "pipeline/sources.py", "pipeline/training.py")
 _TRAIN = (*_MODEL, "compress/*.py")
 _CAPTURE = (*_MODEL, "quant.py", "targets.py", "graph/*.py", "pipeline/produce.py")
+_QUANTIZE = (
+    "compress/*.py",
+    "compress/quantize/*.py",
+    "devices/facts.py",
+    "pipeline/quantiz*.py",
+    "pipeline/refining.py",
+)
 _SEARCH = (*_TRAIN, "compress/asap/*.py", "pipeline/searching.py", "pipeline/latency_table.py")
 _RUN = ("tensors.py", "runtimes/*.py", "bench/**/*.py", "pipeline/judge.py")
 _MEASURED = (*_RUN, "pipeline/latency_table.py", "pipeline/costs.py", "pipeline/produce.py")
@@ -98,6 +105,7 @@ class Run:
         data: Data = options.call("dataset", self.recipe.data, preprocessing=self.source.preprocessing)
         if data.skipped:
             self.say(f"warning: {len(data.skipped)} unreadable images skipped: {', '.join(data.skipped[:5])}")
+        check_data(self.source, data)
         return data
 
     @cached_property
@@ -152,7 +160,7 @@ class Run:
             found = None
             if goal is not None:
                 file = Path(goal.table) if goal.table else self.folder("latency-table") / searching.TABLE
-                found = searching.goal_of(search, goal, file, self._networks(goal, folder))
+                found = searching.goal_of(search, goal, file, self.networks(goal, folder))
             return searching.run_search(search, self.data, found, folder, self.say)
 
         config["fit"] = {name: value for name, value in search.fit.items() if name not in MACHINE}
@@ -169,14 +177,14 @@ class Run:
         measuring = searching.measuring_of(goal, self._threads)
 
         def work(folder: Path) -> Mapping[str, Any]:
-            return searching.measure_table(search, self._networks(goal, folder), folder)
+            return searching.measure_table(search, self.networks(goal, folder), folder)
 
         device = {"device": self._device_spec, "facts": self._lasting_facts}
         config = {"space": search.space, "measuring": asdict(measuring), "image": to_json(self.source.inputs), **device}
         sources = (*_CAPTURE, *_MEASURED, "compress/asap/*.py", "compress/quantize/*.py", "export/*.py")
         return Step("latency-table", config, work, (), sources, (*_VERSIONS, *_RUNTIMES), keeps=("networks",))
 
-    def _networks(self, goal: LatencyGoal, folder: Path) -> NetworkBench:
+    def networks(self, goal: LatencyGoal, folder: Path) -> NetworkBench:
         """Where networks of the space are timed."""
         measuring = searching.measuring_of(goal, self._threads)
         return NetworkBench(self.device, self.source.inputs[0], measuring, folder, self.say)
@@ -208,26 +216,23 @@ class Run:
         def work(folder: Path) -> Mapping[str, Any]:
             if not int8:
                 return {"plans": []}
-            program = capture_source(self.deployed)
-            inputs = training.calibration_inputs(self.data, self.recipe.quantize.samples)
-            ranges = calibrate(program, inputs, self.deployed.preprocessing, self.recipe.quantize.batch)
-            plans = plan_targets(program, ranges, int8)
-            if self.recipe.quantize.adaround:
-                plans = refining.rounded(program, inputs, self.deployed, plans, self.recipe.quantize, self.say)
-            if self.recipe.train and (learned := training.trained_plan(self.recipe.train[-1], self.folders())):
-                plans[learned.family] = learned  # its weights were trained for nearest rounding
-            save_plans(folder, ranges, plans)
-            return {"plans": [{**plan_row(plan, folder), "file": f"plan-{name}.json"} for name, plan in plans.items()]}
+            section, data, stages = self.recipe.quantize, self.data, self.recipe.train
+            device = self.device if section.measures else None
+            learned = training.trained_plan(stages[-1], self.folders()) if stages else None
+            return quantize_recipe(section, self.deployed, data, int8, learned, device, self._threads, folder, self.say)
 
+        measures = self.recipe.quantize.measures
         config = {
             "quantize": asdict(self.recipe.quantize),
+            **({"judged": self._measured_on, "threads": self._threads} if measures else {}),
             "families": sorted({str(target(name).family) for name in int8}),
             "host": this_machine().instruction_set,
             **self._origin(self.model_spec),
             "data": digest(self.data.calibration),
         }
-        sources = (*_CAPTURE, "compress/*.py", "compress/quantize/*.py", "devices/facts.py", "pipeline/refining.py")
-        return Step("quantize", config, work, needs, sources, self._packages("torch", "numpy"))
+        sources = (*_CAPTURE, *_QUANTIZE, *((*_MEASURED, "export/*.py") if measures else ()))
+        packages = self._packages("torch", "numpy", *(("scipy", *_VERSIONS, *_RUNTIMES) if measures else ()))
+        return Step("quantize", config, work, needs, sources, packages)
 
     def _export_step(self, deployed: tuple[str, ...]) -> Step:
         names = self.recipe.targets.all
@@ -367,6 +372,7 @@ def _conclude(run: Run, done: Mapping[str, Done]) -> Table:
         run.data.skipped,
         searching.shown(run.folder("search")) if run.recipe.search else None,
         searching.budget_of(run.recipe.search),
+        tuple(control.verdict for control in load_controls(run.folder("quantize"))),
     )
     judgement = judge(evidence, run.recipe.limits, run.recipe.targets)
     histories = {stage.name: training.history(run.folder(f"train-{stage.name}")) for stage in run.recipe.train}

@@ -119,7 +119,11 @@ def train(
     Of several processes the first alone writes.
     """
     if data.train is None:
-        raise UsageError(f"train {stage.name}", f"data {data.name!r} has no training split", "use data with labels")
+        raise UsageError(
+            f"train {stage.name}",
+            f"data {data.name!r} has no training split",
+            "give labelled data, and a holdout below 1",
+        )
     task = task_of(recipe, stage, folders, trust)
     config = options.invoke(FitConfig, stage.fit)
 

@@ -22,7 +22,7 @@ from tests.models import TINY, tiny
 
 NETS = (*TINY, "two")
 VENDOR = {"torch": "torch", "onnx": "onnx", "openvino": "openvino", "coreml": "coremltools", "tensorrt": "tensorrt"}
-VENDOR["tensorrt-rtx"] = "tensorrt_rtx"
+VENDOR |= {"tensorrt-rtx": "tensorrt_rtx", "executorch": "executorch", "coreai": "coreai_torch"}
 PRESENT = [name for name in EXPORTERS.names() if is_installed(VENDOR[name])]
 ABSENT = [name for name in EXPORTERS.names() if not is_installed(VENDOR[name])]
 
@@ -77,10 +77,18 @@ def run_openvino(file: Path, feed: Arrays) -> list[np.ndarray]:
     return [result[output] for output in compiled.outputs]
 
 
+def run_executorch(file: Path, feed: Arrays) -> list[np.ndarray]:
+    from executorch.runtime import Runtime
+
+    method = Runtime.get().load_program(file).load_method("forward")
+    return [tensor.numpy() for tensor in method.execute([torch.from_numpy(value) for value in feed.values()])]
+
+
 RUN: dict[str, Callable[[Path, Arrays], list[np.ndarray]]] = {
     "torch": run_torch,
     "ort": run_onnx,
     "openvino": run_openvino,
+    "executorch": run_executorch,
 }
 
 

@@ -1,9 +1,15 @@
 """What a Program says about its graph."""
 
 import pytest
+import torch
 
-from edgesmith.graph.program import Origin
+from edgesmith.errors import UsageError
+from edgesmith.graph.capture import capture
+from edgesmith.graph.program import Origin, check_program
+from edgesmith.graph.rewrite import simplify
+from edgesmith.quant import QuantPlan
 from tests.graph.test_capture import captured, example
+from tests.models import tiny
 
 
 def test_edges_are_named_by_input_and_path_in_graph_order() -> None:
@@ -26,3 +32,22 @@ def test_dead_nodes_leave_the_paths() -> None:
     cut = program.rewritten(module, paths, origins)
     assert list(cut.nodes) == ["flatten", "fc1", "relu"] and list(program.nodes)[-1] == "fc2"
     assert cut.module(*example())[0].shape == (1, 16)
+
+
+def test_a_digest_is_that_of_the_model_with_its_weights() -> None:
+    program, again = captured("residual"), captured("residual")
+    assert program.digest == again.digest == simplify(program).digest and len(program.digest) == 16
+    assert program.digest == captured("residual", dynamic_batch=True).digest  # a plan serves both
+    net = tiny("residual")
+    with torch.no_grad():
+        net.conv.weight[0, 0, 0, 0] += 1e-6
+    assert capture(net, example()).digest != program.digest
+    assert captured("conv-bn-relu").digest != program.digest
+
+
+def test_a_plan_of_another_model_is_refused() -> None:
+    program = captured("linear")
+    check_program(program, QuantPlan("ort", {}, {}, "x86-vnni", program=program.digest))
+    check_program(program, QuantPlan("ort", {}, {}, "x86-vnni"))  # made by hand, or before plans said it
+    with pytest.raises(UsageError, match="derive the plan from this model"):
+        check_program(program, QuantPlan("ort", {}, {}, "x86-vnni", program="0123456789abcdef"))

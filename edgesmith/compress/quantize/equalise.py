@@ -45,7 +45,7 @@ def equalising_factors(
 
 
 def _factor(program: Program, group: ChannelGroup, seen: list[EdgeRange], balance: float) -> np.ndarray:
-    spread = _spread(seen)
+    spread, dead = _spread(seen)
     dense = [reader for reader in group.readers if groups(reader) != group.channels]
     if dense:
         weight = np.max([_largest_weight(program, reader) for reader in dense], axis=0)
@@ -54,15 +54,20 @@ def _factor(program: Program, group: ChannelGroup, seen: list[EdgeRange], balanc
     else:
         factor = spread.max() / spread
     factor = np.clip(factor, 1 / _LARGEST, _LARGEST)
-    return factor if group.ceiling is None else _below(group.ceiling, factor, seen)
+    if group.ceiling is not None:
+        factor = _below(group.ceiling, factor, seen)
+    return np.where(dead, 1.0, factor)
 
 
-def _spread(seen: Sequence[EdgeRange]) -> np.ndarray:
-    """How wide each channel is, relative to the widest: the geometric mean over values in which it moves at all."""
+def _spread(seen: Sequence[EdgeRange]) -> tuple[np.ndarray, np.ndarray]:
+    """How wide each channel is, relative to the widest, and which are dead: nowhere a thousandth of the widest.
+
+    The width is the geometric mean over the values in which the channel moves at all.
+    """
     widths = np.stack([np.maximum(edge.high, 0).astype(np.float64) - np.minimum(edge.low, 0) for edge in seen])
     moving = widths > widths.max(1, keepdims=True) / _LARGEST
     relative = np.where(moving, widths / np.maximum(widths.max(1, keepdims=True), 1e-30), 1.0)
-    return np.exp(np.log(relative).sum(0) / np.maximum(moving.sum(0), 1))
+    return np.exp(np.log(relative).sum(0) / np.maximum(moving.sum(0), 1)), ~moving.any(0)
 
 
 def _largest_weight(program: Program, reader: fx.Node) -> np.ndarray:

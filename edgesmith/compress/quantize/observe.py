@@ -1,32 +1,44 @@
-"""Calibration: one pass over the folded original program, per-channel ranges and means of every float value."""
+"""Calibration: one pass over the folded original program sees every float value: ranges, means and histograms."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
 from torch import Tensor, fx
 
+from edgesmith.compress.quantize.histogram import Running
+from edgesmith.compress.quantize.ranges import check_record, weight_ranges
 from edgesmith.errors import UsageError
-from edgesmith.graph.operators import constant, is_weighted
 from edgesmith.graph.program import Program
 from edgesmith.graph.rewrite import simplify
 from edgesmith.quant import EdgeRange, RangeRecord
 
 Batch = tuple[Tensor, ...]
 _PIECE = 8  # samples at a time: a large batch falls out of the processor's cache and takes twice as long
+CHANNEL_BINS, TENSOR_BINS = 128, 32768
+# Histograms take at most so many values of one sample, evenly spread; ranges and means take all. More makes no scale
+# better and costs as much as the model itself.
+CHANNEL_VALUES, TENSOR_VALUES = 64, 4096
+_TOGETHER = 16  # samples whose values are sorted in at once
 
 
-def observe(program: Program, batches: Iterable[Batch], data_digest: str = "") -> RangeRecord:
-    """Ranges of all values and weights from one pass over `batches`.
+def observe(
+    program: Program, batches: Iterable[Batch], data_digest: str = "", before: RangeRecord | None = None
+) -> RangeRecord:
+    """Ranges, means and histograms of all values, and ranges of the weights, from one pass over `batches`.
 
     Batches are tuples of tensors in the order of program.inputs; memory grows with channels, not with samples.
-    Raises: UsageError for no samples, a shape that does not fit, or a layer whose values are not finite.
+    before: what earlier samples gave; with it the record is that of all samples together. Counts and ranges are the
+    same as those of one pass, whatever the order of the samples; means differ by the rounding of float64 sums.
+    Raises: UsageError for no samples, a shape that does not fit, a layer whose values are not finite, or a record
+    of another model.
     """
     folded = simplify(program)
-    watcher = _Watcher(folded)
-    samples = 0
+    watcher = _Watcher(folded, before)
+    samples = before.samples if before else 0
     with torch.no_grad():
         for batch in batches:
             samples += len(batch[0]) if batch else 0
@@ -37,50 +49,100 @@ def observe(program: Program, batches: Iterable[Batch], data_digest: str = "") -
     return RangeRecord({**watcher.record(), **weight_ranges(folded)}, samples, data_digest)
 
 
-def weight_ranges(program: Program) -> dict[str, EdgeRange]:
-    """Ranges of every weight per output channel (axis 0)."""
-    found = {}
-    for path, node in program.nodes.items():
-        if is_weighted(node):
-            rows = constant(program.module, node, 1).flatten(1)
-            found[f"{path}:weight"] = EdgeRange(rows.amin(1).float().numpy(), rows.amax(1).float().numpy())
-    return found
-
-
 class _Watcher(fx.Interpreter):
     """Runs the graph node by node; values die as soon as they are used up."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, before: RangeRecord | None) -> None:
         super().__init__(program.module)
+        if before:
+            check_record(program, before)
         self.edges = {node.name: edge for edge, node in program.edges()}
-        self.ranges: dict[str, tuple[Tensor, Tensor]] = {}
-        self.sums: dict[str, tuple[Tensor, int]] = {}
+        self.seen = {edge: _Seen.resumed(edge, before) for edge in self.edges.values()} if before else {}
 
     def run_node(self, n: fx.Node) -> object:
         value = super().run_node(n)
         if n.name in self.edges:
-            self._see(self.edges[n.name], value if _has_channels(n) else value.flatten())
+            self._see(self.edges[n.name], _rows(value, _has_channels(n)))
         return value
 
-    def _see(self, edge: str, value: Tensor) -> None:
-        low, high = _extremes(value)
-        if not bool(torch.isfinite(low).all() and torch.isfinite(high).all()):
+    def _see(self, edge: str, rows: Tensor) -> None:
+        if edge not in self.seen:
+            self.seen[edge] = _Seen(rows.shape[1])
+        if not self.seen[edge].add(rows):
             raise UsageError(
                 f"calibrate {edge.removesuffix(':out')}",
                 "its values are not finite",
                 "look for NaN in the weights or the calibration data",
             )
-        if edge in self.ranges:
-            old = self.ranges[edge]
-            low, high = torch.minimum(low, old[0]), torch.maximum(high, old[1])
-        self.ranges[edge] = low, high
-        total, count = _total(value)
-        before = self.sums.get(edge, (torch.zeros_like(total), 0))
-        self.sums[edge] = before[0] + total, before[1] + count
 
     def record(self) -> dict[str, EdgeRange]:
-        means = {edge: _numpy(total / count) for edge, (total, count) in self.sums.items()}
-        return {edge: EdgeRange(_numpy(low), _numpy(high), means[edge]) for edge, (low, high) in self.ranges.items()}
+        return {edge: seen.record() for edge, seen in self.seen.items()}
+
+
+class _Seen:
+    """What one edge has shown so far. Shape: (C,)."""
+
+    def __init__(self, channels: int) -> None:
+        self.low, self.high = torch.full((channels,), torch.inf), torch.full((channels,), -torch.inf)
+        self.total, self.count = torch.zeros(channels, dtype=torch.float64), 0
+        self.channels = Running(channels, CHANNEL_BINS)
+        self.tensor = Running(1, TENSOR_BINS)
+        self.waiting: list[Tensor] = []
+
+    @classmethod
+    def resumed(cls, edge: str, record: RangeRecord) -> _Seen:
+        """Go on from a record. Raises: UsageError where it does not have the edge, or no histogram of it."""
+        before = record.edges.get(edge)
+        if before is None or before.mean is None or before.channels is None or before.tensor is None:
+            found = "the record does not have it, or no histogram of it"
+            raise UsageError(f"go on calibrating {edge}", found, "calibrate this model from the start")
+        seen = cls(len(before.low))
+        seen.low, seen.high = _float32(before.low), _float32(before.high)
+        seen.count, seen.total = before.seen, torch.from_numpy(before.mean * float(before.seen))
+        seen.channels = Running.resumed(before.channels, before.low, before.high)
+        seen.tensor = Running.resumed(before.tensor, before.low.min(keepdims=True), before.high.max(keepdims=True))
+        return seen
+
+    def add(self, rows: Tensor) -> bool:
+        """Take values. Shape: (N, C, L). Answers whether all are finite."""
+        low, high = rows.amin(2).amin(0), rows.amax(2).amax(0)
+        if not math.isfinite(float((high - low).sum())):
+            return False
+        self.low, self.high = torch.minimum(self.low, low), torch.maximum(self.high, high)
+        self.total += rows.sum(2).double().sum(0)
+        self.count += rows.shape[0] * rows.shape[2]
+        self.waiting.append(_spread(rows, CHANNEL_VALUES).contiguous())
+        if sum(map(len, self.waiting)) >= _TOGETHER:
+            self._sort_in()
+        return True
+
+    def _sort_in(self) -> None:
+        """Count what waits, in both histograms."""
+        if self.waiting:
+            sample, self.waiting = torch.cat(self.waiting), []
+            self.channels.add(sample, self.low, self.high)
+            few = _spread(sample.reshape(len(sample), 1, -1), TENSOR_VALUES)
+            self.tensor.add(few, self.low.amin().reshape(1), self.high.amax().reshape(1))
+
+    def record(self) -> EdgeRange:
+        self._sort_in()
+        mean = (self.total / self.count).numpy()
+        return EdgeRange(
+            self.low.numpy(), self.high.numpy(), mean, self.count, self.channels.finished(), self.tensor.finished()
+        )
+
+
+def _float32(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(array.astype(np.float32))
+
+
+def _spread(rows: Tensor, limit: int) -> Tensor:
+    """At most `limit` values of each row, evenly spread, the same of every sample. Shape: (N, C, L) -> (N, C, l)."""
+    length = rows.shape[2]
+    step = -(-length // limit)
+    while math.gcd(step, length) > 1 and step > 1:  # a step that divides the width would see a few columns only
+        step += 1
+    return rows[:, :, ::step]
 
 
 def _has_channels(node: fx.Node) -> bool:
@@ -89,24 +151,13 @@ def _has_channels(node: fx.Node) -> bool:
     return len(shape) > 1 and isinstance(shape[1], int)
 
 
-def _extremes(value: Tensor) -> tuple[Tensor, Tensor]:
-    """Smallest and largest value of each channel. Shape: (N, C, ...) -> (C,); fewer axes -> (1,)."""
-    if value.dim() < 2:
-        return value.min().reshape(1), value.max().reshape(1)
-    rows = value.flatten(2) if value.dim() > 2 else value.unsqueeze(2)  # one axis at a time is several times faster
-    return rows.amin(2).amin(0), rows.amax(2).amax(0)
-
-
-def _total(value: Tensor) -> tuple[Tensor, int]:
-    """Sum of each channel and the number of its values, as `_extremes` takes channels."""
-    if value.dim() < 2:
-        return value.double().sum().reshape(1), value.numel()
-    rows = value.flatten(2) if value.dim() > 2 else value.unsqueeze(2)
-    return rows.sum(2).double().sum(0), rows.shape[0] * rows.shape[2]
-
-
-def _numpy(tensor: Tensor) -> np.ndarray:
-    return tensor.float().numpy().copy()
+def _rows(value: Tensor, has_channels: bool) -> Tensor:
+    """Samples, channels, values. Shape: (N, C, ...) -> (N, C, L); without channels (1, 1, L)."""
+    return (
+        value.float().flatten(2)
+        if has_channels and value.dim() > 2
+        else (value.float().unsqueeze(2) if has_channels else value.float().reshape(1, 1, -1))
+    )
 
 
 def _fitting(program: Program, batch: Batch) -> Iterator[Batch]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import fx
 
+from edgesmith.errors import UsageError
 from edgesmith.graph.naming import operator_name
 from edgesmith.graph.operators import (
     MOVES_VALUES,
@@ -40,21 +41,50 @@ def place(program: Program, rules: QuantRules, rewrites: Mapping[str, str], keep
     """Inputs of convolutions, linear layers and adds, and the outputs of these units, are quantized.
 
     A unit is the layer and the activation that the family fuses into it. What only moves values (pooling, reshape,
-    concat) shares numbers with its inputs. Outputs of the model stay float. keep_float: paths of layers to leave out.
+    concat) shares numbers with its inputs. Outputs of the model stay float where the family can. keep_float: paths of
+    layers to leave out.
     """
     nodes = [node for node in program.module.graph.nodes if node.name in program.paths]
     floats = set(keep_float) | {path for path, form in rewrites.items() if form == "affine"}
-    layers = [n for n in nodes if (is_weighted(n) or is_add(n)) and program.paths[n.name] not in floats]
+    layers = [
+        n for n in nodes if (is_weighted(n) or is_add(n)) and owner(program.paths[n.name], rewrites) not in floats
+    ]
     wanted = {value for layer in layers for value in float_inputs(layer)}
     units = _lowered_units(program, rewrites) if "prelu" in rules.fuses else {}
     tails = tuple(_tail(layer, rules, units) for layer in layers)
     for tail in tails:
-        if not becomes_output(tail) and (rules.quantize_unfused or not _read_by_activation(tail)):
+        ends = becomes_output(tail) and rules.float_output
+        if not ends and (rules.quantize_unfused or not _read_by_activation(tail)):
             wanted.add(tail)
+    if rules.fuses_sum:
+        wanted -= {summand for layer in layers if (summand := _fused_summand(layer, set(tails))) is not None}
     same = _shared(nodes, wanted)
     order = [node for node in program.module.graph.nodes if node in wanted]
     movers = tuple(node for node in order if operator_name(node) in MOVES_VALUES)
     return Placement(tuple(layers), tails, tuple(order), same, movers)
+
+
+def owner(path: str, rewrites: Collection[str]) -> str:
+    """The path of the original's layer that a layer belongs to: the activation, for the parts of a lowered one."""
+    return next((whole for whole in rewrites if path.startswith(f"{whole}.")), path)
+
+
+def kept_layers(program: Program, wanted: Collection[str]) -> set[str]:
+    """Paths of all layers that `wanted` names, themselves or by a module that holds them.
+
+    A batch norm that was folded stands for the layer it was folded into.
+    Raises: UsageError for a path that no operator of the program belongs to.
+    """
+    names = {layer: {layer, program.origin(node).layer or layer} for layer, node in program.nodes.items()}
+    found: set[str] = set()
+    for path in wanted:
+        below = {layer for layer, own in names.items() if any(n == path or n.startswith(f"{path}.") for n in own)}
+        if not below:
+            reason = "no operator of the model belongs to it: there is no such layer, or it never ran"
+            some = ", ".join(list(names)[:8])
+            raise UsageError(f"keep {path!r} in float", reason, f"name a layer or a module that holds some: {some} ...")
+        found |= below
+    return found
 
 
 def _tail(layer: fx.Node, rules: QuantRules, units: Mapping[fx.Node, fx.Node]) -> fx.Node:
@@ -77,6 +107,15 @@ def _lowered_units(program: Program, rewrites: Mapping[str, str]) -> dict[fx.Nod
         if set(value.users) <= inside:
             found[value] = last
     return found
+
+
+def _fused_summand(add: fx.Node, tails: Collection[fx.Node]) -> fx.Node | None:
+    """The convolution that takes an addition into itself: the later of the operands that are one, read by it alone."""
+    if not is_add(add):
+        return None
+    ready = [n for n in float_inputs(add) if is_weighted(n) and n in tails and len(n.users) == 1]
+    same = source(add, 0).meta["val"].shape == source(add, 1).meta["val"].shape
+    return ready[-1] if ready and same else None
 
 
 def _read_by_activation(node: fx.Node) -> bool:

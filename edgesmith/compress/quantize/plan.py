@@ -3,26 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
-from torch import fx
+from torch import Tensor, fx
 
 from edgesmith.compress.quantize.bias import bias_shifts
+from edgesmith.compress.quantize.bias_pass import measured_shifts
+from edgesmith.compress.quantize.clipping import bounds
+from edgesmith.compress.quantize.dead import dead_notes, living_ends
 from edgesmith.compress.quantize.equalise import equalising_factors
-from edgesmith.compress.quantize.placement import Placement, place
-from edgesmith.compress.quantize.ranges import edge_ranges
+from edgesmith.compress.quantize.joined import Ends, shared_steps, widened
+from edgesmith.compress.quantize.placement import Placement, kept_layers, place
+from edgesmith.compress.quantize.ranges import check_record, edge_ranges
 from edgesmith.errors import UsageError
 from edgesmith.graph.activations import exact_forms, prelu_paths
 from edgesmith.graph.channels import channel_groups, scale_channels
+from edgesmith.graph.operators import activation as activation_kind
 from edgesmith.graph.operators import constant, constant_or_none, is_weighted, source
 from edgesmith.graph.program import Program
 from edgesmith.graph.rewrite import lower_activations, simplify
-from edgesmith.quant import BiasOf, EdgeQuant, EdgeRange, QuantPlan, QuantSpec, RangeRecord, SameAs, choose
+from edgesmith.quant import (
+    BiasOf,
+    EdgeQuant,
+    EdgeRange,
+    QuantPlan,
+    QuantSpec,
+    RangeMethod,
+    RangeRecord,
+    SameAs,
+    choose,
+    in_half,
+)
 from edgesmith.targets import QuantRules, check_plan, rules_of
 
-Correction = Literal["equalise", "bias"]
-CORRECTIONS: tuple[Correction, ...] = ("equalise", "bias")
+Correction = Literal["equalise", "join", "bias"]
+CORRECTIONS: tuple[Correction, ...] = ("equalise", "join", "bias")
 Edges = dict[str, EdgeQuant | SameAs | BiasOf]
 # An int32 bias is b / (s_x s_w): s_w is kept large enough that it stays below this, with room for the products.
 _BIAS_LIMIT = 2.0**30
@@ -35,17 +52,22 @@ def derive(
     instruction_set: str,
     keep_float: Collection[str] = (),
     corrections: Collection[Correction] = CORRECTIONS,
+    ranges_by: RangeMethod = "mse",
+    samples: tuple[Tensor, ...] = (),
 ) -> QuantPlan:
-    """The plan of `family` for a program, from min-max ranges seen on its folded original.
+    """The plan of `family` for a program, from what calibration saw on its folded original.
 
-    keep_float: paths of layers that stay in float. corrections: which of "equalise" (equalise.py) and "bias" (bias.py)
-    are applied. The plan is checked against the family's rules.
-    Raises: UsageError naming the edge and the rule where the family has no legal choice.
+    keep_float: paths of layers, or of modules that hold them, that stay in float. corrections: which of "equalise"
+    (equalise.py), "join" (joined.py) and "bias" are applied. ranges_by: how the ends of the grids are chosen
+    (clipping.py). samples: calibration data, a tensor an input: with them biases are corrected by what a pass measures
+    (bias_pass.py), without in closed form (bias.py). The plan is checked against the family's rules.
+    Raises: UsageError naming the edge and the rule where the family has no legal choice; for a record of another model.
     """
     rules = rules_of(family)
     activation, weight = _legal_specs(rules, family, instruction_set, program)
     folded = simplify(program)
-    _check_paths(folded, keep_float)
+    check_record(folded, ranges)
+    keep_float = kept_layers(folded, keep_float)
     rewrites, notes = exact_forms(folded, _wished_forms(folded, rules))
     factors = {}
     if "equalise" in corrections:
@@ -54,11 +76,18 @@ def derive(
     lowered = lower_activations(scale_channels(folded, factors), rewrites)
     placement = place(lowered, rules, rewrites, keep_float)
     seen = edge_ranges(lowered, ranges)
-    edges = _value_edges(lowered, placement, seen, activation)
+    ends = _ends(lowered, placement, seen, activation, ranges_by)
+    if "join" in corrections:
+        ends = _joined(lowered, placement, rewrites, ends, activation)
+    edges = _value_edges(lowered, placement, ends, activation)
     edges.update(_weight_edges(lowered, placement, edges, weight, rules.int32_bias))
-    shifts = _shifts(lowered, edges, seen) if "bias" in corrections else {}
+    if rules.half_scales:
+        edges = {edge: in_half(how) if isinstance(how, EdgeQuant) else how for edge, how in edges.items()}
+    notes = (*notes, *dead_notes(lowered, placement, seen))
     precision = _precision(lowered, placement)
-    plan = QuantPlan(family, edges, precision, instruction_set, rewrites, notes, factors, shifts)
+    plan = QuantPlan(family, edges, precision, instruction_set, rewrites, notes, factors, {}, program.digest)
+    if "bias" in corrections:
+        plan = replace(plan, bias_shifts=_shifts(lowered, plan, seen, samples))
     check_plan(plan)
     return plan
 
@@ -66,8 +95,7 @@ def derive(
 def _factors(folded: Program, lowered: Program, placement: Placement, ranges: RangeRecord) -> dict[str, np.ndarray]:
     """Equalising factors, from the values that the original has too.
 
-    The inner values of a lowered PReLU do not count: with them the PReLU MobileFaceNet of recipes/faces-lfw-prelu.yaml
-    came out worse.
+    Of a PReLU whose inner value is quantized only that one counts: its grid is the widest, and the others share it.
     """
     seen, names = edge_ranges(lowered, ranges), {node: edge for edge, node in lowered.edges()}
     originals, quantized = folded.nodes, dict[fx.Node, EdgeRange]()
@@ -75,16 +103,20 @@ def _factors(folded: Program, lowered: Program, placement: Placement, ranges: Ra
         path = lowered.paths.get(value.name, "")
         if path in originals:
             quantized[originals[path]] = seen[names[value]]
+    for node in list(quantized):
+        if activation_kind(node) == "prelu" and source(node) in quantized:
+            del quantized[node]
     return equalising_factors(folded, channel_groups(folded), quantized)
 
 
-def _shifts(program: Program, edges: Edges, seen: Mapping[str, EdgeRange]) -> dict[str, np.ndarray]:
+def _shifts(
+    program: Program, plan: QuantPlan, seen: Mapping[str, EdgeRange], samples: tuple[Tensor, ...]
+) -> dict[str, np.ndarray]:
+    quants = {edge: plan.resolve(edge) for edge in plan.edges}
+    if samples:
+        return measured_shifts(program, plan.rewrites, quants, samples)
     by_node = {node: seen[edge] for edge, node in program.edges()}
-    weights = {
-        edge.removesuffix(":weight"): how
-        for edge, how in edges.items()
-        if edge.endswith(":weight") and isinstance(how, EdgeQuant)
-    }
+    weights = {e.removesuffix(":weight"): how for e, how in quants.items() if how is not None and e.endswith(":weight")}
     return bias_shifts(program, weights, by_node)
 
 
@@ -97,12 +129,6 @@ def _legal_specs(rules: QuantRules, family: str, instruction_set: str, program: 
     return activations[0], weights[0]
 
 
-def _check_paths(program: Program, paths: Collection[str]) -> None:
-    unknown = sorted(set(paths) - set(program.nodes))
-    if unknown:
-        raise UsageError(f"keep {unknown[0]} in float", "the program has no such layer", "use the paths of its layers")
-
-
 def _wished_forms(program: Program, rules: QuantRules) -> dict[str, str]:
     """The family's form for every PReLU; behind a linear layer there is no 1x1 convolution to use."""
     forms: dict[str, str] = {}
@@ -112,14 +138,29 @@ def _wished_forms(program: Program, rules: QuantRules) -> dict[str, str]:
     return forms
 
 
-def _value_edges(program: Program, placement: Placement, ranges: Mapping[str, EdgeRange], spec: QuantSpec) -> Edges:
+def _ends(
+    program: Program, placement: Placement, ranges: Mapping[str, EdgeRange], spec: QuantSpec, ranges_by: RangeMethod
+) -> dict[fx.Node, Ends]:
+    """Where the grid of every quantized value ends; the first of those that share numbers covers all of them."""
     names = {node: edge for edge, node in program.edges()}
-    bounds = {node: ranges[names[node]].bounds for node in placement.values}
+    ends = {node: living_ends(bounds(ranges[names[node]], ranges_by, spec)) for node in placement.values}
     for node, first in placement.same.items():
-        low, high = zip(bounds[node], bounds[first])
-        bounds[first] = min(low), max(high)
+        low, high = zip(ends[node], ends[first])
+        ends[first] = min(low), max(high)
+    return ends
+
+
+def _joined(
+    program: Program, placement: Placement, rewrites: Mapping[str, str], ends: dict[fx.Node, Ends], spec: QuantSpec
+) -> dict[fx.Node, Ends]:
+    widths = shared_steps(program, rewrites, ends, placement.same)
+    return {node: widened(own, widths[node], spec) if node in widths else own for node, own in ends.items()}
+
+
+def _value_edges(program: Program, placement: Placement, ends: Mapping[fx.Node, Ends], spec: QuantSpec) -> Edges:
+    names = {node: edge for edge, node in program.edges()}
     return {
-        names[node]: SameAs(names[placement.same[node]]) if node in placement.same else choose(spec, *bounds[node])
+        names[node]: SameAs(names[placement.same[node]]) if node in placement.same else choose(spec, *ends[node])
         for node in placement.values
     }
 

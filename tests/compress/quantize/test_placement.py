@@ -4,10 +4,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edgesmith.compress.quantize.placement import Placement, place
+from edgesmith.compress.quantize.placement import Placement, kept_layers, owner, place
+from edgesmith.errors import UsageError
 from edgesmith.graph.capture import Program, capture
+from edgesmith.graph.qdq import apply_plan
 from edgesmith.graph.rewrite import simplify
 from edgesmith.targets import rules_of
+from tests.compress.quantize.test_plan import planned
 from tests.graph.test_activations import all_as, depthwise_net
 from tests.graph.test_capture import captured, example
 
@@ -87,3 +90,60 @@ def test_layers_kept_in_float_ask_for_nothing() -> None:
 def test_a_reshaped_last_layer_is_still_the_output() -> None:
     program = capture(nn.Sequential(nn.Conv2d(3, 4, 8), nn.Flatten()).eval(), example())
     assert names(program, placed(program)) == ["input:input"]
+
+
+def test_a_module_keeps_all_of_its_layers_in_float() -> None:
+    program = captured("residual")
+    assert kept_layers(program, ["first"]) == {"first.conv", "first.bn", "first.act"}
+    plan = planned(program, keep_float=["first"])
+    assert plan.precision["first.conv"] == "fp32" and plan.precision["conv"] == "int8"
+    with pytest.raises(UsageError, match="never ran"):
+        kept_layers(program, ["firs"])
+
+
+def test_a_lowered_activation_is_kept_in_float_as_a_whole() -> None:
+    program = captured("depthwise")
+    assert owner("expand_act.scaled", {"expand_act": "depthwise"}) == "expand_act"
+    assert owner("expand_act2", {"expand_act": "depthwise"}) == "expand_act2"
+    plan = planned(program, keep_float=["expand_act"])
+    assert plan.precision["expand_act"] == plan.precision["expand_act.scaled"] == "fp32"
+    assert "expand_act.scaled:weight" not in plan.edges and "depthwise_act.scaled:weight" in plan.edges
+
+
+@pytest.mark.parametrize("name", ["conv-bn-relu", "depthwise", "two"])
+def test_everything_in_float_is_the_original(name: str) -> None:
+    program = captured(name)
+    plan = planned(program, keep_float=list(program.nodes))
+    assert set(plan.precision.values()) == {"fp32"} and not plan.edges
+    for found, wanted in zip(apply_plan(program, plan).module(*program.example), program.module(*program.example)):
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+class Shared(nn.Module):
+    """One convolution called twice, and two linear layers with one weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.twice = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.left, self.right = nn.Linear(8, 4), nn.Linear(8, 4)
+        self.right.weight = self.left.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(self.twice(torch.relu(self.twice(torch.relu(self.stem(x)))))).mean((2, 3))
+        return self.left(y) + self.right(torch.relu(y))
+
+
+@pytest.mark.parametrize("kept", [[], ["twice"], ["twice_1", "right"]])
+@pytest.mark.parametrize("family", ["ort", "openvino"])
+def test_shared_weights_get_a_grid_for_each_use(family: str, kept: list[str]) -> None:
+    torch.manual_seed(0)
+    net = Shared().eval()
+    with torch.no_grad():  # a channel of nearly no weight needs room for its bias, by the scale of each input
+        net.twice.weight[0], net.twice.bias[0] = 1e-9, 3.0
+    program = capture(net, (torch.randn(1, 3, 8, 8),))
+    plan = planned(program, family, keep_float=kept)
+    uses = {"stem", "twice", "twice_1", "left", "right"}
+    assert {edge.removesuffix(":weight") for edge in plan.edges if edge.endswith(":weight")} == uses - set(kept)
+    x = torch.randn(16, 3, 8, 8)
+    wanted, found = net(x), apply_plan(program, plan).module(x)[0]
+    assert float((found - wanted).norm() / wanted.norm()) < 0.02

@@ -59,7 +59,7 @@ def test_the_same_record_gives_the_same_plan() -> None:
 def test_scales_are_the_observed_ranges() -> None:
     program = captured("residual")
     record = observe(program, [example(batch=4)])
-    plan = derive(program, record, "openvino", "x86-vnni")
+    plan = derive(program, record, "ort", "x86-vnni", ranges_by="minmax")
     low, high = record.edges["conv:out"].bounds
     assert float(plan.resolve("conv:out").scale) == pytest.approx((high - low) / 255, rel=1e-6)
     weight = record.edges["conv:weight"]
@@ -70,7 +70,7 @@ def test_scales_are_the_observed_ranges() -> None:
 def test_shared_numbers_cover_every_sharer() -> None:
     program = captured("two")
     record = observe(program, [example("two", 8)])
-    plan = derive(program, record, "ort", "x86-vnni")
+    plan = derive(program, record, "ort", "x86-vnni", ranges_by="minmax")
     sharers = [record.edges[edge].bounds for edge in ("input:context", "mean:out", "cat:out")]
     quant = plan.resolve("cat:out")
     assert quant is plan.resolve("input:context") and quant is plan.resolve("mean:out")

@@ -1,0 +1,332 @@
+"""The quantize step as a whole: a plan a family, with layers in float where the user, the accuracy or a budget asks."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from edgesmith import records
+from edgesmith.compress.quantize.mixed import Option, choose_precisions
+from edgesmith.compress.quantize.sensitivity import Batch, Sensitivities, sensitivities
+from edgesmith.data.split import Evaluation
+from edgesmith.errors import EngineFailed, UsageError
+from edgesmith.graph.program import Program
+from edgesmith.pipeline.accuracy_control import Control, Found, Goal, keep_drop
+from edgesmith.pipeline.choose_ranges import Ranges, RangesChoice, calibrate_and_choose
+from edgesmith.pipeline.float_layers import FloatLayer, float_layers
+from edgesmith.pipeline.judge import REFERENCE, run_outputs
+from edgesmith.pipeline.judged_drop import NONE, drop_of, metric_of
+from edgesmith.pipeline.layer_latency import LayerLatency, Where, groups_of, measured_latency, work_of
+from edgesmith.pipeline.plans import save_plans
+from edgesmith.pipeline.produce import build_targets, calibrate, plan_targets, tensor_batches
+from edgesmith.pipeline.sources import Inputs, Source
+from edgesmith.quant import QuantPlan, RangeMethod, RangeRecord
+from edgesmith.targets import target
+from edgesmith.tensors import Arrays
+
+Say = Callable[[str], None]
+Planner = Callable[[str, Collection[str]], QuantPlan]  # target, paths kept in float -> the plan of its family
+Finish = Callable[[QuantPlan], QuantPlan]
+SENSITIVITY_SAMPLES = 16
+_PIECE = 8
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a plan is to hold. Precisions are int8 and the float type of the target.
+
+    keep_float: layers or modules. max_drop: of the accuracy on held-out data, as a share; the upper end of its interval
+    is what counts. max_ms: p50 on the device, predicted from measured layers; the noise is made as small as that
+    allows. measure_latency: choose layers by measured time instead of by multiply-accumulates. ranges: how the ends of
+    grids are chosen; "auto" tries all and keeps the best (choose_ranges.py).
+    """
+
+    keep_float: tuple[str, ...] = ()
+    max_drop: float | None = None
+    max_ms: float | None = None
+    measure_latency: bool = False
+    threads: int = 1
+    ranges: Ranges = "mse"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The model at hand, held-out samples to judge by (None: there are none), and the device that runs them."""
+
+    program: Program
+    source: Source
+    calibration: Inputs
+    held_out: Inputs | None
+    evaluation: Evaluation | None
+    device: Any
+    say: Say
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """A family's plan, and what was measured to find it.
+
+    asked: paths kept in float by the user. kept: layers kept in float for the accuracy, or because time allows it.
+    predicted_ms: all int8 and what the kept layers cost more, by what was measured; only where a time was asked for.
+    """
+
+    target: str
+    program: Program
+    plan: QuantPlan
+    asked: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    sensitivities: Sensitivities | None = None
+    latency: LayerLatency | None = None
+    predicted_ms: float | None = None
+    control: Control | None = None
+
+    @property
+    def floats(self) -> tuple[FloatLayer, ...]:
+        """What the plan leaves in float, and why."""
+        return float_layers(self.program, self.plan, self.asked, self.kept)
+
+
+def save_quantized(folder: Path, ranges: RangeRecord, found: Sequence[Quantized]) -> None:
+    """ranges.json, a plan a family, and sensitivity-, latency- and control-<family>.json of what was measured."""
+    save_plans(folder, ranges, {made.plan.family: made.plan for made in found})
+    for made in found:
+        measured = {"sensitivity": made.sensitivities, "latency": made.latency, "control": made.control}
+        for name, record in measured.items():
+            if record is not None:
+                records.save(folder / f"{name}-{made.plan.family}.json", record)
+
+
+def as_derived(plan: QuantPlan) -> QuantPlan:
+    """Nothing more is done to a derived plan."""
+    return plan
+
+
+def quantized(
+    setting: Setting,
+    names: Sequence[str],
+    wishes: Wishes,
+    batch: int = 50,
+    learned: QuantPlan | None = None,
+    finish: Finish = as_derived,
+) -> tuple[RangeRecord, tuple[Quantized, ...]]:
+    """Calibrate once, and find a plan for each family of the int8 targets.
+
+    learned: what training aware of quantization ended in, for its family; where layers are to stay in float the plan is
+    derived from the calibration like any other. finish: what is done to every derived plan before it is measured, such
+    as learning how its weights are rounded.
+    Raises: UsageError for wishes that exclude each other or lack data, for calibration inputs that say nothing, or for
+    a budget that no plan keeps.
+    """
+    _check(setting, wishes)
+    setting.say(f"calibrate with {setting.calibration.count} samples ...")
+    ranges, chosen = _calibrated(setting, names, wishes, batch)
+    fixed: RangeMethod = "mse" if wishes.ranges == "auto" else wishes.ranges
+
+    def planner(name: str, kept: Collection[str]) -> QuantPlan:
+        if learned is not None and target(name).family == learned.family and not kept:
+            return learned
+        choice = chosen.get(name)
+        method = choice.method if choice else fixed
+        plan = finish(next(iter(plan_targets(setting.program, ranges, (name,), kept, method).values())))
+        return replace(plan, notes=(*plan.notes, choice.note)) if choice else plan
+
+    return ranges, quantize_all(setting, planner, names, wishes)
+
+
+def _calibrated(
+    setting: Setting, names: Sequence[str], wishes: Wishes, batch: int
+) -> tuple[RangeRecord, dict[str, RangesChoice]]:
+    """What calibration saw, and with ranges "auto" the choice for each int8 target."""
+    program, inputs, preprocessing = setting.program, setting.calibration, setting.source.preprocessing
+    if wishes.ranges != "auto":
+        return calibrate(program, inputs, preprocessing, batch), {}
+    int8 = [name for name in names if target(name).family]
+    ranges, chosen = calibrate_and_choose(program, inputs, preprocessing, int8, batch)
+    for name, choice in chosen.items():
+        setting.say(f"{name}: {choice.note}")
+    return ranges, chosen
+
+
+def load_controls(folder: Path) -> tuple[Control, ...]:
+    """The controls of all families that `save_quantized` wrote."""
+    return tuple(records.load(Control, path) for path in sorted(folder.glob("control-*.json")))
+
+
+def quantize_all(setting: Setting, planner: Planner, names: Sequence[str], wishes: Wishes) -> tuple[Quantized, ...]:
+    """One plan for each family of the int8 targets among `names`, measured on the first target of the family."""
+    first: dict[str, str] = {}
+    for name in names:
+        if family := target(name).family:
+            first.setdefault(family, name)
+    with tempfile.TemporaryDirectory() as work:
+        reference = _Reference(setting, Path(work))
+        return tuple(
+            _Family(setting, planner, name, wishes, Path(work) / name, reference).found() for name in first.values()
+        )
+
+
+def _check(setting: Setting, wishes: Wishes) -> None:
+    if wishes.max_drop is not None and wishes.max_ms is not None:
+        raise UsageError(
+            "quantize within max_drop and max_ms", "two budgets", "give one; `bench` and `verify` show the other"
+        )
+    if wishes.max_drop is not None and not wishes.max_drop >= 0:
+        raise UsageError(f"quantize with max_drop {wishes.max_drop}", "not a share of 0 or more", "0.01 is one point")
+    if wishes.max_drop is not None and (setting.held_out is None or setting.held_out.count == 0):
+        found = "no held-out samples to measure it on"
+        raise UsageError(f"quantize with max_drop {wishes.max_drop:g}", found, "give --eval a folder or a file.npz")
+
+
+@dataclass
+class _Reference:
+    """The original's answers to the held-out samples, made once."""
+
+    setting: Setting
+    folder: Path
+
+    @cached_property
+    def outputs(self) -> Arrays:
+        return _run(self.setting, REFERENCE, {}, self.folder / "original")
+
+
+@dataclass
+class _Family:
+    """The search for one family's plan; what is expensive is measured once, when somebody asks for it."""
+
+    setting: Setting
+    planner: Planner
+    name: str
+    wishes: Wishes
+    folder: Path
+    reference: _Reference
+
+    def found(self) -> Quantized:
+        plan, kept, control, predicted = self.plan(()), tuple[str, ...](), None, None
+        if self.wishes.max_ms is not None:
+            kept, predicted = within_ms(self.name, self.options(), self.latency.all_int8_ms, self.wishes.max_ms)
+            plan = self.plan(kept)
+            self.setting.say(f"{self.name}: {predicted:.4g} ms predicted with {len(kept)} layers in float")
+        elif self.wishes.max_drop is not None:
+            plan, control = keep_drop(self._goal(self.wishes.max_drop))
+            kept = control.kept
+            self.setting.say(f"{self.name}: {control.verdict.state}: {control.verdict.asked}: {control.verdict.found}")
+        measured = self.__dict__  # what the search has asked for
+        found, latency = measured.get("sensitivities"), measured.get("latency")
+        asked = self.wishes.keep_float
+        return Quantized(self.name, self.setting.program, plan, asked, kept, found, latency, predicted, control)
+
+    def plan(self, kept: Collection[str]) -> QuantPlan:
+        return self.planner(self.name, {*self.wishes.keep_float, *kept})
+
+    @cached_property
+    def sensitivities(self) -> Sensitivities:
+        self.setting.say(f"{self.name}: sensitivity of each layer ...")
+        return sensitivities(self.setting.program, self.plan(()), _few_batches(self.setting))
+
+    @cached_property
+    def latency(self) -> LayerLatency:
+        self.setting.say(f"{self.name}: latency of groups of layers ...")
+        where = Where(self.setting.device, self.folder / "latency", self.setting.say, self.wishes.threads)
+        work = work_of(self.sensitivities)
+        groups = groups_of(list(work), work)
+        return measured_latency(self.setting.program, self.setting.source, self.name, self.plan, groups, where)
+
+    def options(self) -> list[Option]:
+        """Each layer in int8 with its noise, and in float with what that costs more."""
+        work = work_of(self.sensitivities)
+        measured = self.wishes.measure_latency or self.wishes.max_ms is not None
+        more = self.latency.by_layer(work) if measured else {layer: float(count) for layer, count in work.items()}
+        int8 = [Option(row.layer, "int8", row.noise, 0.0) for row in self.sensitivities.layers]
+        return int8 + [Option(row.layer, "fp32", 0.0, more[row.layer]) for row in self.sensitivities.layers]
+
+    def _goal(self, max_drop: float) -> Goal:
+        classifier = bool(self.setting.source.labels)
+        evaluation = _evaluation(self.setting)
+        reference = self.reference.outputs
+
+        def measure(plan: QuantPlan) -> Found:
+            try:
+                answers = _run(self.setting, self.name, {plan.family: plan}, self.folder / "look")
+            except EngineFailed as error:
+                metric = metric_of(evaluation, classifier)
+                absent = isinstance(error, _NotHere)
+                return Found(metric, NONE, 0, error.found, "not_measured" if absent else "fail")
+            return drop_of(evaluation, self.name, reference, answers, classifier)
+
+        original = drop_of(evaluation, self.name, reference, reference, classifier)
+        return Goal(self.name, max_drop, self.plan, measure, self.options, original)
+
+
+def within_ms(name: str, options: Sequence[Option], all_int8_ms: float, max_ms: float) -> tuple[tuple[str, ...], float]:
+    """The layers that may stay in float within a time, and the ms that are predicted with them.
+
+    options: costs in ms more than in int8. Raises: UsageError naming the time of the fastest plan.
+    """
+    try:
+        choice = choose_precisions(options, cost_budget=max_ms - all_int8_ms)
+    except UsageError as error:
+        fastest = all_int8_ms + sum(min(0.0, option.cost) for option in options)
+        found = f"the fastest plan takes {fastest:.4g} ms by what was measured"
+        raise UsageError(f"quantize {name} within {max_ms:g} ms", found, "raise max_ms") from error
+    kept = tuple(layer for layer, precision in choice.precision.items() if precision != "int8")
+    return kept, all_int8_ms + choice.cost
+
+
+class _NotHere(EngineFailed):
+    """The target cannot run on this device: not a failure of the plan."""
+
+
+def _run(setting: Setting, name: str, plans: Mapping[str, QuantPlan], folder: Path) -> Arrays:
+    """Answers of one target to the held-out samples. Raises: EngineFailed where it does not build or run."""
+    bundle = build_targets(setting.program, setting.source, (name,), plans, folder, lambda text: None)
+    if setting.held_out is None:
+        raise UsageError(f"run {name}", "no held-out samples", "give some")
+    absent = bundle.absent.get(name)
+    if absent is None:
+        outputs = run_outputs(bundle.exported, setting.held_out, folder / "job", setting.device, lambda text: None)
+        if name in outputs.arrays:
+            return outputs.arrays[name]
+        state, reason = outputs.unrun[name].state, outputs.unrun[name].reason
+    else:
+        state, reason = absent.state, absent.reason
+    kind = _NotHere if state == "not_measured" else EngineFailed
+    raise kind(f"measure the drop of {name}", reason, "drop this target, or change the model")
+
+
+def _evaluation(setting: Setting) -> Evaluation:
+    if setting.evaluation is None:
+        raise UsageError("judge a drop", "no held-out samples", "give some")
+    return setting.evaluation
+
+
+def _few_batches(setting: Setting) -> list[Batch]:
+    """A few held-out samples, spread evenly, in pieces that the program takes; without any, calibration samples."""
+    inputs = setting.held_out or setting.calibration
+    if setting.held_out is None:
+        setting.say("warning: no held-out samples; sensitivities are measured on calibration samples")
+    rows = np.unique(np.linspace(0, inputs.count - 1, min(SENSITIVITY_SAMPLES, inputs.count)).astype(int))
+    few = replace(inputs, arrays={name: array[rows] for name, array in inputs.arrays.items()})
+    size = _PIECE if setting.program.batch_is_symbolic else len(setting.program.example[0])
+    pieces = tensor_batches(setting.program.inputs, few, setting.source.preprocessing, size)
+    labels = _class_labels(setting, rows)
+    found: list[Batch] = []
+    for start, piece in zip(range(0, len(rows), size), pieces):
+        if setting.program.batch_is_symbolic or len(piece[0]) == size:
+            found.append((piece, None if labels is None else labels[start : start + size]))
+    return found
+
+
+def _class_labels(setting: Setting, rows: np.ndarray) -> torch.Tensor | None:
+    """Labels that a loss on the first output understands: classes, or a 0 or 1 for each label."""
+    evaluation = setting.evaluation
+    if evaluation is None or evaluation.protocol not in ("top1", "multilabel") or "labels" not in evaluation.arrays:
+        return None
+    labels = torch.from_numpy(np.asarray(evaluation.arrays["labels"])[rows])
+    return labels.long() if labels.dim() == 1 else labels

@@ -1,0 +1,122 @@
+"""edgesmith quantize as a user types it: drops that are kept, plans that export takes, input that is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.export import Dim
+
+from edgesmith.cli.app import invoke
+from tests.models import tiny
+
+pytestmark = pytest.mark.needs("onnxruntime")
+ORT = ["--targets", "ort-int8"]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A net, the same with other weights, the same with a dynamic batch; calibration data, good and bad."""
+    folder = tmp_path_factory.mktemp("quantize")
+    net, zeros = tiny("linear"), torch.zeros(1, 3, 8, 8)
+    torch.export.save(torch.export.export(net, (zeros,)), folder / "net.pt2")
+    shapes = ({0: Dim("batch", min=1)},)
+    torch.export.save(
+        torch.export.export(net, (torch.zeros(2, 3, 8, 8),), dynamic_shapes=shapes), folder / "dynamic.pt2"
+    )
+    x = np.random.default_rng(0).standard_normal((80, 3, 8, 8)).astype(np.float32)
+    with torch.no_grad():
+        labels = net(torch.from_numpy(x)).argmax(1).numpy()
+        net.fc2.weight *= 1.01
+    torch.export.save(torch.export.export(net, (zeros,)), folder / "other.pt2")
+    np.savez(folder / "good.npz", x=x)
+    np.savez(folder / "eval.npz", x=x, labels=labels)
+    np.savez(folder / "empty.npz", x=x[:0])
+    np.savez(folder / "nan.npz", x=np.where(x > 3, np.nan, x))
+    np.savez(folder / "constant.npz", x=np.ones_like(x))
+    return folder
+
+
+def said(capfd: pytest.CaptureFixture[str], words: list[object]) -> tuple[int, Any]:
+    capfd.readouterr()
+    code = invoke([*map(str, words), "--json"])
+    return code, json.loads(capfd.readouterr().out)
+
+
+@pytest.fixture(scope="module")
+def planned(made: Path) -> Path:
+    """A folder of plans for the net."""
+    words = ["quantize", made / "net.pt2", "--calibration", made / "good.npz", "--out", made / "plans", *ORT]
+    assert invoke([str(word) for word in words]) == 0
+    return made / "plans"
+
+
+@pytest.mark.parametrize("net", ["net.pt2", "dynamic.pt2"])
+def test_a_kept_drop_is_a_pass_with_its_evidence(
+    capfd: pytest.CaptureFixture[str], made: Path, tmp_path: Path, net: str
+) -> None:
+    words = ["quantize", made / net, "--calibration", made / "good.npz", "--out", tmp_path, *ORT, "--keep-float", "fc2"]
+    code, answer = said(capfd, [*words, "--eval", made / "eval.npz", "--max-drop", "0.5"])
+    assert code == 0
+    (control,), (plan,) = answer["controls"], answer["plans"]
+    assert control["verdict"]["state"] == "pass" and control["n"] == 80 and len(control["looks"]) == 1
+    floats = {row["layer"]: row for row in plan["in_float"]}
+    assert floats["fc2"]["reason"] == "asked" and floats["fc2"]["macs_share"] == pytest.approx(80 / (3072 + 80))
+    assert plan["macs_in_float"] == pytest.approx(80 / (3072 + 80))
+    assert (tmp_path / "control-ort.json").exists()
+
+
+def test_too_few_samples_are_inconclusive_and_exit_with_5(
+    capfd: pytest.CaptureFixture[str], made: Path, tmp_path: Path
+) -> None:
+    words = ["quantize", made / "net.pt2", "--calibration", made / "good.npz", "--out", tmp_path, *ORT]
+    code, answer = said(capfd, [*words, "--eval", made / "eval.npz", "--max-drop", "0.001"])
+    assert code == 5
+    verdict = answer["controls"][0]["verdict"]
+    assert verdict["state"] == "inconclusive" and verdict["more"] > 1000
+
+
+def test_the_table_names_what_stays_in_float(capfd: pytest.CaptureFixture[str], made: Path, tmp_path: Path) -> None:
+    words = ["quantize", made / "net.pt2", "--calibration", made / "good.npz", "--out", tmp_path, *ORT]
+    assert invoke([str(word) for word in [*words, "--keep-float", "fc2"]]) == 0
+    out = capfd.readouterr().out
+    assert "left in float" in out and "fc2" in out and "2.5%" in out and "asked" in out
+
+
+def test_export_takes_the_plans_of_their_own_model_only(
+    capfd: pytest.CaptureFixture[str], made: Path, planned: Path, tmp_path: Path
+) -> None:
+    words = [*ORT, "--plans", planned, "--out", tmp_path]
+    code, answer = said(capfd, ["export", made / "net.pt2", *words])
+    digest = json.loads((planned / "plan-ort.json").read_text())["program"]
+    assert code == 0 and set(answer["exported"]) == {"ort-int8"} and len(digest) == 16
+    code, answer = said(capfd, ["export", made / "other.pt2", *words])
+    assert code == 2 and digest in answer["error"]["found"] and "derive" in answer["error"]["todo"]
+    words = ["--targets", "openvino-int8", "--plans", planned, "--out", tmp_path]
+    code, answer = said(capfd, ["export", made / "net.pt2", *words])
+    assert code == 3 and "plan-openvino.json" in answer["error"]["found"]
+
+
+@pytest.mark.parametrize(
+    ("calibration", "more", "words"),
+    [
+        ("empty.npz", [], "above 0"),
+        ("nan.npz", [], "NaN"),
+        ("constant.npz", [], "the same"),
+        ("good.npz", ["--keep-float", "fc9"], "fc9"),
+        ("good.npz", ["--max-drop", "0.1"], "--eval"),
+        ("good.npz", ["--max-drop", "0.1", "--max-ms", "1", "--eval", "eval.npz"], "two budgets"),
+    ],
+)
+def test_bad_input_has_three_parts_and_exit_code_2(
+    capfd: pytest.CaptureFixture[str], made: Path, tmp_path: Path, calibration: str, more: list[str], words: str
+) -> None:
+    given = [made / word if word.endswith(".npz") else word for word in more]
+    command = ["quantize", made / "net.pt2", "--calibration", made / calibration, "--out", tmp_path, *ORT, *given]
+    code, answer = said(capfd, command)
+    parts = [answer["error"][part] for part in ("asked", "found", "todo")]
+    assert code == 2 and all(parts) and words in " ".join(parts)
