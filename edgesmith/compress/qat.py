@@ -40,7 +40,7 @@ class QuantizationAware(nn.Module):
         if not isinstance(student, nn.Module):
             todo = "quantize its net by calibration"
             raise UsageError(f"train {kind} aware of quantization", "the task has no student", todo)
-        if ranks().world > 1 and getattr(task, "per_rank", ()):
+        if ranks().world > 1 and bool(getattr(task, "per_rank", None)):
             found = "it spreads class centres over processes"
             raise UsageError(f"train {kind} aware of quantization", found, "train it in one process")
         self.eager = (student,)  # not registered: it does not learn

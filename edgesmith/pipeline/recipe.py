@@ -253,7 +253,7 @@ def _plugin_problems(raw: Mapping[str, Any]) -> list[str]:
     if isinstance(stages, list) and stages and isinstance(stages[-1], dict) and stages[-1].get("model") is not None:
         problems.append(f"train.{len(stages) - 1}.model: the last stage trains the recipe's own model; leave it out")
     if isinstance(stages, list):
-        problems += _qat_problems(stages, raw.get("targets"))
+        problems += _qat_problems(stages, raw.get("targets"), raw.get("quantize"))
     return problems + _search_problems(raw) + _quantize_problems(raw) + _target_problems(raw.get("targets"))
 
 
@@ -351,7 +351,7 @@ def _range_problems(path: str, fit: Mapping[str, Any], kind: str = "FitConfig") 
     return []
 
 
-def _qat_problems(stages: Sequence[Any], targets: Any) -> list[str]:
+def _qat_problems(stages: Sequence[Any], targets: Any, quantize: Any) -> list[str]:
     """Only the last stage's plan is one for what is deployed, and some target must be of its family."""
     from edgesmith.pipeline.options import option_problems
 
@@ -367,6 +367,8 @@ def _qat_problems(stages: Sequence[Any], targets: Any) -> list[str]:
             named = [name for group in (targets if isinstance(targets, dict) else {}).values() for name in group or ()]
             if family not in {TARGETS[name].family for name in named if name in TARGETS}:
                 wrong.append(f"{path}.family: no target is of the family {family!r}")
+        if isinstance(quantize, dict) and quantize.get("reestimate_batchnorm"):
+            wrong.append(f"{path}: it folds batch norms into the weights; leave out quantize.reestimate_batchnorm")
         if index < len(stages) - 1:
             wrong.append(f"{path}: only the last stage can be trained aware of quantization")
         problems += wrong

@@ -202,7 +202,7 @@ class Run:
         fit = {name: value for name, value in stage.fit.items() if name not in MACHINE}
         origin = {**self._origin(spec), "data": digest(self.data.train)}
         config = {"method": stage.method, "taken": files, "fit": fit, **origin}
-        sources = _TRAIN
+        sources: tuple[str, ...] = _TRAIN
         if stage.qat is not None or stage.after is not None:
             config |= {"after": stage.after, "qat": stage.qat, "host": this_machine().instruction_set}
             sources = (*_TRAIN, *_CAPTURE, "compress/quantize/*.py")

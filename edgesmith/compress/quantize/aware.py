@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edgesmith.compress.quantize.fake_quant import FakeQuantNet
+from edgesmith.compress.quantize.fake_quant import FakeQuantNet, owner_of
 from edgesmith.compress.quantize.observe import observe
 from edgesmith.compress.quantize.plan import CORRECTIONS, derive
 from edgesmith.compress.quantize.put_back import (
@@ -29,18 +29,20 @@ from edgesmith.graph.rewrite import fold_batchnorm, planned, simplify
 from edgesmith.quant import BiasOf, EdgeQuant, QuantPlan, SameAs, choose
 
 Edges = dict[str, EdgeQuant | SameAs | BiasOf]
+_PIECE = 32  # samples at a time
 _BIAS_LIMIT = 2.0**30  # of an int32 bias, as in plan.py
 
 
 @dataclass(frozen=True)
 class Aware:
-    """What a training works on. state: of the net that the task deployed at the start.
+    """What a training works on. state: of the net that the task deployed at the start, samples: what calibrated it.
 
     own: names in the task's student that the trained weights replace. derived: layers whose weights the task makes anew
     when it deploys (class centres as a head, a folded projector): those stay out of the training.
     """
 
     state: Mapping[str, Tensor]
+    samples: tuple[Tensor, ...]
     captured: Captured
     lowered: Program
     plan: QuantPlan
@@ -62,11 +64,28 @@ class Aware:
         anew = {path for path in self.derived if not _same_weight(self.lowered, program, path)}
         kept = {path: shift for path, shift in self.plan.bias_shifts.items() if path in self.derived - anew}
         shifts = {**left_over(self.places, trained, self.state), **kept}
-        edges = self.student.net.edges()
+        edges = self._edges()
         plan = replace(self.plan, edges=edges, factors={}, bias_shifts=shifts)
         names = {name for path, both in self.places.layers.items() if path not in self.derived for name in both}
         again = check_put_back(program, plan, trained, names - {""})
         return replace(plan, edges=_fitting(again, edges, anew))
+
+    def _edges(self) -> Edges:
+        """The edges as they were trained. What a derived head reads was not: it gets the range it has now."""
+        edges = self.student.net.edges()
+        if HEAD in self.derived and self.captured.embedding:
+            names = {node: edge for edge, node in self.lowered.edges()}
+            edge = owner_of(self.plan, names[source(self.lowered.nodes[HEAD])])
+            low, high = self._embedded()
+            edges[edge] = choose(_numbers(edges, edge).spec, low, high)
+        return edges
+
+    @torch.no_grad()
+    def _embedded(self) -> tuple[float, float]:
+        device = next(self.student.parameters()).device
+        pieces = zip(*(tensor.split(_PIECE) for tensor in self.samples))
+        values = [self.student.embed(*(tensor.to(device) for tensor in piece)) for piece in pieces]
+        return min(float(z.min()) for z in values), max(float(z.max()) for z in values)
 
 
 def begin(
@@ -101,7 +120,7 @@ def begin(
         found = f"what it deploys has other weights than its student, e.g. at {min(derived, default='its layers')}"
         raise UsageError("train a task aware of quantization", found, "train without a projector or an ensemble")
     made = QuantizedStudent(captured, lowered, FakeQuantNet(lowered, plan, learning))
-    return Aware(state, captured, lowered, plan, places, own, derived, made)
+    return Aware(state, samples, captured, lowered, plan, places, own, derived, made)
 
 
 def _learning(

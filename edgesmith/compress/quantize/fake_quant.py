@@ -66,7 +66,7 @@ class StepSize(torch.autograd.Function):
         return None, (grads[0] / ctx.saved_tensors[0]).clamp(-1, 1)
 
 
-class Quantizer(nn.Module):
+class LsqQuantizer(nn.Module):
     """One edge of a plan. The step size's gradient is scaled by 1 / sqrt(n qmax), n the values it serves in a sample.
 
     Shape: values (N, ...) in and out for a tensor of activations; weights along spec.axis.
@@ -119,7 +119,7 @@ class FakeQuantNet(nn.Module):
             raise UsageError(f"train with a {plan.family} plan", found, "derive the plan from this model")
         self.plan = plan
         self.owners = {edge: f"q{index}" for index, edge in enumerate(owned(plan))}
-        quantizers = {name: Quantizer(plan.edges[edge]) for edge, name in self.owners.items()}  # type: ignore[arg-type]
+        quantizers = {name: LsqQuantizer(plan.edges[edge]) for edge, name in self.owners.items()}  # type: ignore[arg-type]
         module.add_module("quantizers", nn.ModuleDict(quantizers))
         for edge, how in plan.edges.items():
             if not isinstance(how, BiasOf):
@@ -131,7 +131,7 @@ class FakeQuantNet(nn.Module):
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         return self.graph(*inputs)  # type: ignore[no-any-return]
 
-    def quantizer(self, edge: str) -> Quantizer | None:
+    def quantizer(self, edge: str) -> LsqQuantizer | None:
         """The quantizer of an edge; None for a float one."""
         if edge not in self.plan.edges:
             return None
@@ -149,7 +149,7 @@ class FakeQuantNet(nn.Module):
     def constants(self) -> Mapping[str, Tensor]:
         """Weights, biases and all else that the program reads, by name."""
         named = (*self.graph.named_parameters(), *self.graph.named_buffers())
-        return {name: value.detach().cpu() for name, value in named if not name.startswith("quantizers.")}
+        return {name: value.detach().cpu().clone() for name, value in named if not name.startswith("quantizers.")}
 
 
 def owned(plan: QuantPlan) -> list[str]:

@@ -80,12 +80,14 @@ class _Head(nn.Module):
         self.names = tuple(str(read.target) if (read := argument(node, index)) else "" for index in (1, 2))
 
     def forward(self, z: Tensor) -> Tensor:
-        net, *quantizers = self.parts
-        weight, bias = (net.graph.get_parameter(name) if name else None for name in self.names)  # type: ignore[union-attr]
-        rounded = (
-            value if quantizer is None else quantizer(value) for quantizer, value in zip(quantizers, (z, weight))
-        )
-        return F.linear(*rounded, bias)
+        net, of_input, of_weight = self.parts
+        assert isinstance(net, FakeQuantNet)
+        weight, bias = (net.graph.get_parameter(name) if name else None for name in self.names)
+        return F.linear(_through(of_input, z), _through(of_weight, weight), bias)
+
+
+def _through(quantizer: nn.Module | None, value: Any) -> Tensor:
+    return value if quantizer is None else quantizer(value)  # type: ignore[no-any-return]
 
 
 def _with_output(program: Program, value: fx.Node) -> Program:
