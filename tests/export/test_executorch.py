@@ -5,13 +5,17 @@ import pytest
 import torch
 
 from edgesmith.export.exporter import prepared
+from edgesmith.graph import rewrite
 from edgesmith.graph.capture import capture
 from edgesmith.plugins import is_installed
+from edgesmith.quant import EdgeQuant, quantize
+from edgesmith.quant_reference import conv2d
 from edgesmith.runtimes import RUNTIMES
 from edgesmith.runtimes.session import RunOptions
 from edgesmith.targets import target
 from edgesmith.tensors import random_feed
 from tests.export.quantized import planned
+from tests.export.stored import planned_weights
 from tests.models import TINY, tiny
 
 pytestmark = pytest.mark.needs("executorch")
@@ -38,6 +42,22 @@ def test_int8_is_the_simulation_to_a_step_and_all_of_it_runs_in_xnnpack(net, tmp
     assert np.abs(found - wanted).max() <= 1.01 * step
     assert (np.abs(found - wanted) < 0.01 * step).mean() > 0.97
     assert len(np.unique(found)) > 4
+
+
+def test_a_layer_computes_the_integer_reference(tmp_path):
+    program, plan = planned("conv-bn-relu", "executorch")
+    exported = export(program, plan, target("executorch-int8"), tmp_path)
+    x_quant, out = plan.resolve("input:x"), plan.resolve("act:out")
+    assert int(out.zero_point) == out.spec.qmin  # so the clamp to the grid is the ReLU
+    x = np.random.default_rng(5).normal(size=(1, 3, 8, 8)).astype(np.float32)
+    ((integers, scale, zero),) = planned_weights(program, plan)
+    layer = rewrite.planned(program, plan).nodes["conv"]
+    bias = rewrite.planned(program, plan).module.get_parameter(str(layer.args[2].target)).detach().numpy()
+    weight = EdgeQuant(plan.resolve("conv:weight").spec, scale, zero)
+    wanted = conv2d(quantize(x, x_quant), x_quant, integers, weight, bias, out, padding=(1, 1))
+    found = quantize(next(iter(run(exported, {"x": x}).values())), out)
+    assert np.abs(found - wanted).max() <= 1 and (found == wanted).mean() >= 0.99
+    assert len(np.unique(wanted)) > 50
 
 
 def test_the_output_of_an_integer_layer_has_numbers_of_its_own():
