@@ -116,7 +116,7 @@ def main() -> None:
         for what, own in found:
             last = max(own, key=lambda one: float(one["high"]))
             interval = Interval(last["ratio"], last["low"], last["high"])
-            made.append(claims.make_claim("mil_parity", f"error over PyTorch's, the worst of {what}", interval, inputs))
+            made.append(claims.make_claim("mil_parity", f"error over PyTorch, the worst of {what}", interval, inputs))
         print(*claims.table(made), sep="\n")
         claims.write_json(options.json, "mil_parity", rows, made, PACKAGES)
 

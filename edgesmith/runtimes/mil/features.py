@@ -13,6 +13,8 @@ from edgesmith.errors import UsageError
 from edgesmith.runtimes.mil import limits
 from edgesmith.runtimes.mil.types import CARRIER, NUMPY, TensorType
 
+# Kind of number that the program takes -> the kinds that may be given for it.
+_GOES_INTO = {"f": "fiu", "i": "iu", "u": "iu", "b": "b"}
 # Numbers of ImageFeatureType.ColorSpace in FeatureTypes.proto.
 _COLOURS = {10: "gray", 20: "rgb", 30: "bgr", 40: "gray"}
 
@@ -75,7 +77,7 @@ def tensor_of(feature: Feature, kind: TensorType, value: Any) -> torch.Tensor:
     if not kind.accepts(array.shape) or not _allowed(feature, array.shape):
         raise _wrong(feature, kind, f"{array.dtype} {array.shape}", "reshape it")
     wanted = np.dtype(NUMPY[kind.dtype])
-    if (array.dtype.kind in "iu") != (wanted.kind in "iu") and not (array.dtype.kind in "iu" and wanted.kind == "f"):
+    if array.dtype.kind not in _GOES_INTO[wanted.kind]:
         raise _wrong(feature, kind, f"{array.dtype}", "convert it")
     if wanted.kind in "iu" and array.size:
         bounds = np.iinfo(wanted)

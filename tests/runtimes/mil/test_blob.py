@@ -55,7 +55,7 @@ def test_what_does_not_fit_is_refused(written):
     wrong = [(offset + 1, "fp32", 23), (0, "fp32", 23), (offset + 64, "fp32", 23), (1 << 62, "fp32", 23)]
     wrong += [(offset, "fp16", 23), (offset, "fp32", 24), (offset, "fp32", 22)]
     for place, dtype, count in wrong:
-        with pytest.raises(DamagedArtifact, match="read 'w' from weight.bin"):
+        with pytest.raises(DamagedArtifact, match=r"read 'w' from weight\.bin"):
             file.read(place, dtype, count, "'w'")
 
 
