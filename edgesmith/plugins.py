@@ -25,6 +25,8 @@ EXTRA_OF = {
     "onnxruntime": "ort",
     "openvino": "openvino",
     "coremltools": "coreml",
+    "coreai": "coreai",
+    "coreai_torch": "coreai",
     "tensorrt": "tensorrt",
     "tensorrt_rtx": "tensorrt-rtx",
     "timm": "timm",

@@ -101,6 +101,7 @@ _ROWS = (
     Target("coreml-fp32", "coreml", "coreml", "fp32", ".mlpackage"),
     Target("coreml-fp16", "coreml", "coreml", "fp16", ".mlpackage"),
     Target("coreml-int8", "coreml", "coreml", "int8", ".mlpackage", family="coreml"),
+    Target("coreai-fp32", "coreai", "coreai", "fp32", ".aimodel"),
     Target("tensorrt-fp32", "tensorrt", "tensorrt", "fp32", ".engine", "device"),
     Target("tensorrt-fp16", "tensorrt", "tensorrt", "fp16", ".engine", "device"),
     Target("tensorrt-int8", "tensorrt", "tensorrt", "int8", ".engine", "device", family="tensorrt"),

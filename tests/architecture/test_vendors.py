@@ -30,6 +30,7 @@ ALLOWED = {
     "tensorrt_rtx": ["export/tensorrt.py", "runtimes/tensorrt.py"],
     "google": ["runtimes/mil/package.py"],  # the error of protobuf, in which coremltools reads its files
     "coremltools": ["export/coreml.py", "runtimes/coreml.py", "runtimes/mil/*"],
+    "coreai_torch": ["export/coreai.py"],
     "pydantic": ["pipeline/recipe.py", "pipeline/options.py"],
     "yaml": ["pipeline/recipe.py", "pipeline/sources.py"],
     "typer": ["cli/*"],

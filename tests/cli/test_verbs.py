@@ -140,6 +140,9 @@ def test_predict_and_quantize(edgesmith: Callable[..., Ended], built: Path, tmp_
     np.savez(one, x=np.zeros((1, 3, 8, 8), np.float32))
     answer = edgesmith("predict", built / "foreign.onnx", "--input", one, "--out", tmp_path / "out.npz", "--json")
     assert answer.code == 0 and (tmp_path / "out.npz").exists()
+    np.save(tmp_path / "one.npy", np.zeros((1, 3, 8, 8), np.float32))
+    again = edgesmith("predict", built / "foreign.onnx", "--input", tmp_path / "one.npy", "--json")
+    assert again.json["outputs"] == answer.json["outputs"]
     ended = edgesmith("quantize", built / "net.pt2", "--calibration", built / "inputs.npz", "--out", tmp_path, "--json")
     assert {row["family"] for row in ended.json["plans"]} == {"ort", "openvino", "coreml"}
     assert (tmp_path / "ranges.json").exists() and (tmp_path / "plan-ort.json").exists()

@@ -22,7 +22,7 @@ def named(request, tmp_path_factory) -> tuple[str, Sample]:
 
 
 # What a machine must have to run a row; every other row must run wherever the tests do.
-NEEDS = {"tensorrt": "gpu", "tensorrt-rtx": "gpu"}
+NEEDS = {"tensorrt": "gpu", "tensorrt-rtx": "gpu", "coreai": "darwin"}
 
 
 def open_or_skip(name: str, sample: Sample) -> Session:
@@ -176,7 +176,7 @@ def test_a_closed_session_says_so(named):
 
 def test_it_describes_a_file_as_the_exporter_would(named):
     name, sample = named
-    if name.startswith("tensorrt"):
+    if name in NEEDS:
         with pytest.raises((MissingPackage, MissingResource)):
             RUNTIMES.get(name).describe(sample.exported.file)
         return
@@ -200,6 +200,7 @@ _VENDORS = {
     "ort": "onnxruntime",
     "openvino": "openvino",
     "coreml": "coremltools",
+    "coreai": "coreai",
     "tensorrt": "tensorrt",
     "tensorrt-rtx": "tensorrt_rtx",
 }

@@ -111,7 +111,7 @@ def _check_names(entry: Entry, call: Call, sources: Mapping[str, Sequence[Source
         asked = f"run {call.op} {call.name!r} of opset {call.opset}"
         raise EngineFailed(asked, found, "convert the model again, for an opset that is known")
     for name, found_sources in sources.items():
-        if len(found_sources) != 1 and _without_none(entry.wants[name]) != Tensors:
+        if len(found_sources) != 1 and _without_none(entry.wants[name]) not in (Tensors, Any):
             found = f"input {name!r} has {len(found_sources)} values"
             raise EngineFailed(f"run {call.op} {call.name!r}", found, "convert the model again")
 
@@ -122,7 +122,9 @@ def _constant(want: Any, found: Sequence[Constant], call: Call, name: str) -> An
             return tuple(constant.tensor for constant in found)
         if want is torch.Tensor:
             return found[0].tensor if found[0].type.dtype != "string" else found[0].value
-        return found[0].python() if want is Any else _as_python(want, found[0].python())
+        if want is Any:
+            return found[0].python() if len(found) == 1 else tuple(constant.python() for constant in found)
+        return _as_python(want, found[0].python())
     except (TypeError, ValueError) as error:
         asked = f"run {call.op} {call.name!r}"
         raise EngineFailed(

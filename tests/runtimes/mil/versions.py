@@ -36,3 +36,8 @@ def each_version(*names: str) -> list[tuple[str, str]]:
 def core() -> tuple[str, ...]:
     """Every core operation."""
     return tuple(sorted(SSAOpRegistry.core_ops))
+
+
+def present(opset: str) -> set[str]:
+    """The core operations of one opset."""
+    return {name for name in SSAOpRegistry.core_ops if TARGETS[opset] in SSAOpRegistry.core_ops[name]}

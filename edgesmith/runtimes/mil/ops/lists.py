@@ -17,7 +17,8 @@ LONGEST = 1 << 20
 @op("make_list")
 def make_list(elem_shape: Any, init_length: int = 1, dynamic_length: bool = True, dtype: str = "fp32") -> List:
     """A list of zeros; where an element's size is a name, not known before the first write, of empty tensors."""
-    sizes = [int(size) if not isinstance(size, str) else 0 for size in elem_shape]
+    given = elem_shape if isinstance(elem_shape, tuple) else (elem_shape,)
+    sizes = [0 if isinstance(size, str) else size for size in given]
     check_size([init_length, *sizes])
     return [torch.zeros(sizes, dtype=CARRIER[dtype])] * _length(init_length)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from edgesmith.runtimes.mil.numerics import Numerics, matmul
-from edgesmith.runtimes.mil.ops.recurrent import _Activation, _activation, _in_order, _last_or_all, _plus
+from edgesmith.runtimes.mil.ops.recurrent import Activation, activation_of, in_order, last_or_all, plus
 from edgesmith.runtimes.mil.registry import Call, Tensor, op
 
 
@@ -23,9 +23,9 @@ class _Weights:
 
 @dataclass(frozen=True)
 class _Cell:
-    gate: _Activation
-    cell: _Activation
-    out: _Activation
+    gate: Activation
+    cell: Activation
+    out: Activation
     clip: float | None
     numerics: Numerics
 
@@ -34,7 +34,7 @@ class _Cell:
         zero = c.new_zeros(())
         see_i, see_f, see_o = (zero, zero, zero) if weights.peephole is None else weights.peephole.chunk(3)
         steps = []
-        for given in _plus(matmul(x, weights.ih.mT, self.numerics), weights.bias):
+        for given in plus(matmul(x, weights.ih.mT, self.numerics), weights.bias):
             i, f, o, z = (given + matmul(h, weights.hh.mT, self.numerics)).chunk(4, -1)
             c = self.gate(f + see_f * c) * c + self.gate(i + see_i * c) * self.cell(z)
             if self.clip is not None:
@@ -69,13 +69,13 @@ def lstm(
 
     Shape: x (s, b, I); h and c (b, H), or (b, 2 H) in both directions, the forward one first.
     """
-    gates, inner, outer = (_activation(name) for name in (recurrent_activation, cell_activation, activation))
+    gates, inner, outer = (activation_of(name) for name in (recurrent_activation, cell_activation, activation))
     cell = _Cell(gates, inner, outer, clip, call.numerics)
     forward = _Weights(weight_ih, weight_hh, bias, peephole)
-    x = _in_order(x, direction, "bidirectional")
+    x = in_order(x, direction, "bidirectional")
     if direction != "bidirectional":
         steps, c = cell.run(x, initial_h, initial_c, forward)
-        return _last_or_all(steps, output_sequence), steps[-1], c
+        return last_or_all(steps, output_sequence), steps[-1], c
     if weight_ih_back is None or weight_hh_back is None:
         raise ValueError("a bidirectional lstm without weight_ih_back and weight_hh_back")
     h_there, h_back = initial_h.chunk(2, -1)

@@ -14,8 +14,8 @@ import torch
 from edgesmith.runtimes.mil.numerics import matmul
 from edgesmith.runtimes.mil.registry import Call, Tensor, op
 
-_Activation = Callable[[Tensor], Tensor]
-_ACTIVATIONS: dict[str, _Activation] = {
+Activation = Callable[[Tensor], Tensor]
+_ACTIVATIONS: dict[str, Activation] = {
     "sigmoid": torch.sigmoid,
     "tanh": torch.tanh,
     "scaled_tanh": torch.tanh,  # alpha and beta are 1 by default, and there is no input for others
@@ -26,23 +26,27 @@ _ACTIVATIONS: dict[str, _Activation] = {
 }
 
 
-def _activation(name: str) -> _Activation:
+def activation_of(name: str) -> Activation:
+    """An activation by its MIL name. Raises: ValueError."""
     if name.lower() not in _ACTIVATIONS:
         raise ValueError(f"activation {name!r}: it is one of {', '.join(_ACTIVATIONS)}")
     return _ACTIVATIONS[name.lower()]
 
 
-def _in_order(x: Tensor, direction: str, *more: str) -> Tensor:
+def in_order(x: Tensor, direction: str, *more: str) -> Tensor:
+    """The steps of x in the order a layer takes them. Raises: ValueError for an unknown direction."""
     if direction not in ("forward", "reverse", *more):
         raise ValueError(f"direction {direction!r}: it is {', '.join(('forward', 'reverse', *more))}")
     return x.flip(0) if direction == "reverse" else x
 
 
-def _last_or_all(steps: list[Tensor], all_steps: bool) -> Tensor:
+def last_or_all(steps: list[Tensor], all_steps: bool) -> Tensor:
+    """Shape: (s, b, H), or (1, b, H) of the last step alone."""
     return torch.stack(steps) if all_steps else steps[-1][None]
 
 
-def _plus(x: Tensor, bias: Tensor | None) -> Tensor:
+def plus(x: Tensor, bias: Tensor | None) -> Tensor:
+    """x with a bias, if there is one."""
     return x if bias is None else x + bias
 
 
@@ -59,11 +63,11 @@ def rnn(
     activation: str = "tanh",
 ) -> tuple[Tensor, Tensor]:
     """h = activation(W x + R h + b)."""
-    act, h, steps = _activation(activation), initial_h, []
-    for given in _plus(matmul(_in_order(x, direction), weight_ih.mT, call.numerics), bias):
+    act, h, steps = activation_of(activation), initial_h, []
+    for given in plus(matmul(in_order(x, direction), weight_ih.mT, call.numerics), bias):
         h = act(given + matmul(h, weight_hh.mT, call.numerics))
         steps.append(h)
-    return _last_or_all(steps, output_sequence), h
+    return last_or_all(steps, output_sequence), h
 
 
 @op("gru")
@@ -80,17 +84,17 @@ def gru(
     activation: str = "tanh",
 ) -> tuple[Tensor, Tensor]:
     """r, z = recurrent_activation(W x + R h + b); o = activation(W x + R (r h) + b); h = (1 - z) o + z h."""
-    gate, act, h = _activation(recurrent_activation), _activation(activation), initial_h
+    gate, act, h = activation_of(recurrent_activation), activation_of(activation), initial_h
     gates, update = _rows(weight_hh)
     steps = []
-    for given in _plus(matmul(_in_order(x, direction), weight_ih.mT, call.numerics), bias):
+    for given in plus(matmul(in_order(x, direction), weight_ih.mT, call.numerics), bias):
         x_r, x_o, x_z = given.chunk(3, -1)
         h_r, h_z = matmul(h, gates.mT, call.numerics).chunk(2, -1)
         r, z = gate(x_r + h_r), gate(x_z + h_z)
         o = act(x_o + matmul(r * h, update.mT, call.numerics))
         h = (1 - z) * o + z * h
         steps.append(h)
-    return _last_or_all(steps, output_sequence), h
+    return last_or_all(steps, output_sequence), h
 
 
 @op("gru", since="ios18")
@@ -110,18 +114,18 @@ def gru_ios18(
 ) -> tuple[Tensor, Tensor]:
     """With reset_after o = activation(W x + input_bias + r (R h + bias)), as in PyTorch."""
     if not reset_after:
-        total = input_bias if bias is None else _plus(bias, input_bias)
+        total = input_bias if bias is None else plus(bias, input_bias)
         names = (direction, output_sequence, recurrent_activation, activation)
         return gru(x, initial_h, weight_ih, weight_hh, call, total, *names)
-    gate, act, h = _activation(recurrent_activation), _activation(activation), initial_h
+    gate, act, h = activation_of(recurrent_activation), activation_of(activation), initial_h
     steps = []
-    for given in _plus(matmul(_in_order(x, direction), weight_ih.mT, call.numerics), input_bias):
+    for given in plus(matmul(in_order(x, direction), weight_ih.mT, call.numerics), input_bias):
         x_r, x_o, x_z = given.chunk(3, -1)
-        h_r, h_o, h_z = _plus(matmul(h, weight_hh.mT, call.numerics), bias).chunk(3, -1)
+        h_r, h_o, h_z = plus(matmul(h, weight_hh.mT, call.numerics), bias).chunk(3, -1)
         z = gate(x_z + h_z)
         h = (1 - z) * act(x_o + gate(x_r + h_r) * h_o) + z * h
         steps.append(h)
-    return _last_or_all(steps, output_sequence), h
+    return last_or_all(steps, output_sequence), h
 
 
 def _rows(weight_hh: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from edgesmith.runtimes.mil.registry import Bools, Ints, Tensor, Tensors, op
+from edgesmith.runtimes.mil.registry import Ints, Tensor, Tensors, op
 
 
 @op("identity")
@@ -38,11 +38,11 @@ def reshape_ios17(x: Tensor, shape: Ints) -> Tensor:
 
 
 @op("reshape_like", since="ios16")
-def reshape_like(x: Tensor, ref_tensors: Tensors, begins: Ints, ends: Ints, end_masks: Bools) -> Tensor:
+def reshape_like(x: Tensor, ref_tensors: Tensors, begins: Tensors, ends: Tensors, end_masks: Tensors) -> Tensor:
     """The shape is made of parts of the shapes of other tensors."""
     sizes: list[int] = []
     for other, begin, end, to_its_end in zip(ref_tensors, begins, ends, end_masks):
-        sizes += other.shape[begin:] if to_its_end else other.shape[begin:end]
+        sizes += other.shape[int(begin) :] if to_its_end else other.shape[int(begin) : int(end)]
     return x.reshape(sizes)
 
 
