@@ -87,7 +87,8 @@ def peers(maker: Maker, net: str) -> dict[str, Exported]:
 
 def embeddings(data: Data, name: str, made: Exported, work: Path) -> np.ndarray:
     """Embeddings of all evaluation images and their mirror images, kept by what made them."""
-    file = work / "embeddings" / f"{name.replace(' ', '-').replace(',', '')}-{sha256(made.file)[:12] if made.file.is_file() else 'net'}.npy"
+    key = sha256(made.file)[:12] if made.file.is_file() else "net"
+    file = work / "embeddings" / f"{name.replace(' ', '-').replace(',', '')}-{key}.npy"
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         ran = run_outputs({name: made}, evaluation_inputs(data), work / "job", LocalDevice(), print)

@@ -28,6 +28,7 @@ _BY_OPERATOR = (
     re.compile(r"convert function for op '(\w+)' not implemented"),
     re.compile(r"converting '(?:\w+::)?(\w+?)(?:\.\w+)?' op"),
     re.compile(r"Missing out variants: \{'\w+::(\w+)"),  # ExecuTorch
+    re.compile(r"unable to handle call function op: target: (\w+)"),
     re.compile(r"%\w+ : .*target=torch\.ops\.\w+\.(\w+)"),  # a part of one of ours: prims.bessel_j0
 )
 

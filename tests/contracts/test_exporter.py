@@ -27,6 +27,10 @@ PRESENT = [name for name in EXPORTERS.names() if is_installed(VENDOR[name])]
 ABSENT = [name for name in EXPORTERS.names() if not is_installed(VENDOR[name])]
 
 
+# What a format says nothing of cannot be looked up: its layers have no names in the file.
+WITHOUT_NAMES = {"coreai"}
+
+
 def target_of(exporter: str) -> Target:
     return next(row for row in TARGETS.values() if row.exporter == exporter and row.precision == "fp32")
 
@@ -156,7 +160,7 @@ def test_outputs_equal_those_of_torch(make, exporter, net):
 @every_export
 def test_layer_names_lead_to_tensors_in_the_file(make, exporter, net):
     made = make(exporter, net)
-    assert made.exported.layer_names, "no layer can be found in the file"
+    assert made.exported.layer_names or exporter in WITHOUT_NAMES, "no layer can be found in the file"
     if made.exported.runtime in TENSORS:
         assert set(made.exported.layer_names.values()) <= TENSORS[made.exported.runtime](made.exported.file)
 
