@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from edgesmith.artifact import Exported
+from edgesmith.artifact import Exported, save_exported
 from edgesmith.bench.adopt import adopt
 from edgesmith.export import EXPORTERS
 from edgesmith.graph.program import Program
@@ -104,7 +104,7 @@ def ort_quantizer(maker: Maker, file: Path, name: str, method: str = "MinMax") -
             weight_type=q.QuantType.QInt8,
             calibrate_method=getattr(q.CalibrationMethod, method),
         )
-    return replace(adopt(out, folder / "adopted"), preprocessing=maker.source.preprocessing)
+    return _adopted(maker, out)
 
 
 def nncf_quantizer(maker: Maker, file: Path, name: str, preset: str) -> Exported:
@@ -125,7 +125,14 @@ def nncf_quantizer(maker: Maker, file: Path, name: str, preset: str) -> Exported
             out = folder / f"{name}.xml"
             model = _quantize(nncf, openvino.Core().read_model(str(file)), nncf.Dataset(samples), preset, len(samples))
             openvino.save_model(model, str(out), compress_to_fp16=False)
-    return replace(adopt(out, folder / "adopted"), preprocessing=maker.source.preprocessing)
+    return _adopted(maker, out)
+
+
+def _adopted(maker: Maker, file: Path) -> Exported:
+    """A file of another quantizer as an artefact that knows how pictures become its input."""
+    folder = file.parent / "adopted"
+    found = adopt(file, folder)
+    return save_exported(folder, replace(found, preprocessing=maker.source.preprocessing), None)
 
 
 def _quantize(nncf: Any, model: Any, data: Any, preset: str, count: int) -> Any:

@@ -94,7 +94,8 @@ def _print(found: tuple[Quantized, ...], out: Path) -> None:
 
 def _float_lines(made: Quantized) -> list[tuple[str, ...]]:
     """A line a layer that multiplies, and one for all others of the same operator and reason."""
-    family, lines = made.plan.family, []
+    family = made.plan.family
+    lines: list[tuple[str, ...]] = []
     working = [row for row in made.floats if row.macs_share > 0]
     for row in working[:_LISTED]:
         lines.append((family, row.layer, row.operator, f"{row.macs_share:.1%}", row.reason))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -59,11 +59,9 @@ def many_searches(
     if budgets_ms and search.latency is None:
         found = "the recipe's search has no latency section"
         raise UsageError(f"search {recipe.name} for budgets", found, "add search.latency with a target")
+    pairs: Iterable[tuple[int | None, float | None]] = product(seeds or (None,), budgets_ms or (None,))
     search = _with_table(Run(recipe, out, trust, say), search)
-    members = [
-        _member(recipe, search, seed, budget, out, trust)
-        for seed, budget in product(seeds or [None], budgets_ms or [None])
-    ]
+    members = [_member(recipe, search, seed, budget, out, trust) for seed, budget in pairs]
     ended = trials(_search, members, engine, workers, address)
     return [_row(trial.config, trial.result, trial.error, say) for trial in ended]
 
@@ -105,7 +103,7 @@ def _timed_again(member: Member, genotype: Path, say: Say) -> dict[str, Any]:
     if search is None or search.latency is None:
         raise TypeError("a member without a latency goal")
     bench = run.networks(search.latency, member.out / "timed")
-    measured = measured_p50(searching.space_of(search), load_genotype(genotype), bench)
+    measured = measured_p50(searching.measurable(searching.space_of(search)), load_genotype(genotype), bench)
     how, budget = bench.measuring, search.latency.budget_ms
     verdict = searching.budget_verdict(how.target, measured, how.blocks * how.block_size, budget)
     say(f"{member.name}: p50 {verdict.found} for {verdict.asked}: {verdict.state}")
