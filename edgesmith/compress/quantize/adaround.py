@@ -72,37 +72,37 @@ def learn_rounding(
 ) -> QuantPlan:
     """The plan with learned rounding of every 2d convolution and linear layer that computes in integers.
 
-    Memory grows with the layers' inputs squared, not with samples. Where the plan corrects biases, their shifts are
-    those of the new weights. Raises: UsageError for no samples, and for a plan of another program.
+    Memory grows with the layers' inputs squared, not with samples. Where the plan corrects biases, they also take the
+    mean of what the new weights change. Raises: UsageError for no samples, and for a plan of another program.
     """
     lowered = planned(program, plan)
     layers = _layers(lowered, plan)
     moments = _collect(lowered, plan, layers, batches, settings.positions)
-    rounded, shifts, centred = {}, dict(plan.bias_shifts), bool(plan.bias_shifts)
+    rounded, shifts = dict[str, np.ndarray](), dict(plan.bias_shifts)
     for path, node in layers.items():
-        learned, held_out = moments[path]
-        quant = plan.edges[f"{path}:weight"]
+        quant, (learning, held_out) = plan.edges[f"{path}:weight"], moments[path]
         assert isinstance(quant, EdgeQuant)
-        weight, step = _grouped(lowered, node, quant)
-        base = (weight / step).clamp(quant.spec.qmin, quant.spec.qmax).floor()
-        left = weight / step - base
-        up = learned_up(left, step, learned.spread(centred), settings)
-        judge = (held_out if held_out.count else learned).spread(centred)
-        better = _error(up - left, judge) < _error(_nearest(left) - left, judge)
-        up = torch.where(better.unsqueeze(-1), up, _nearest(left))
+        left, step = _left(lowered, node, quant)
+        up = _better_up(left, learning, held_out, bool(plan.bias_shifts), settings)
         rounded[path] = np.packbits(up.reshape(-1).bool().numpy())
-        if centred:
-            final = (base + up).clamp(quant.spec.qmin, quant.spec.qmax) * step
-            shifts[path] = (
-                torch.einsum("god,gd->go", weight - final, learned.mean().float()).reshape(-1).double().numpy()
-            )
+        if plan.bias_shifts:
+            more = torch.einsum("god,gd->go", (_nearest(left) - up) * step, learning.mean())
+            shifts[path] = more.reshape(-1).double().numpy() + shifts.get(path, np.zeros(()))
     return replace(plan, rounded_up=rounded, bias_shifts=shifts)
 
 
-def learned_up(left: Tensor, step: Tensor, spread: Tensor, settings: AdaRound = AdaRound()) -> Tensor:
+def _better_up(left: Tensor, learning: _Moments, held_out: _Moments, centred: bool, settings: AdaRound) -> Tensor:
+    """The learned rounding of each output, or the nearest where that is better on what was held out."""
+    up, nearest = learned_up(left, learning.spread(centred), settings), _nearest(left)
+    judge = (held_out if held_out.count else learning).spread(centred)
+    better = _error(up - left, judge) < _error(nearest - left, judge)
+    return torch.where(better.unsqueeze(-1), up, nearest)
+
+
+def learned_up(left: Tensor, spread: Tensor, settings: AdaRound = AdaRound()) -> Tensor:
     """1 where a weight is to be rounded up, 0 where down.
 
-    Shape: left (G, O, d), the weights in steps above the integer below; step (G, O, 1); spread (G, d, d), E[x x^T].
+    Shape: left (G, O, d), the weights in steps above the integer below; spread (G, d, d), E[x x^T].
     """
     low, high = STRETCH
     unit = _error(_nearest(left) - left, spread).clamp_min(1e-30)
@@ -153,12 +153,13 @@ def _layers(lowered: Program, plan: QuantPlan) -> dict[str, fx.Node]:
     return found
 
 
-def _grouped(lowered: Program, node: fx.Node, quant: EdgeQuant) -> tuple[Tensor, Tensor]:
-    """Weight (G, O / G, d) and step size (G, O / G, 1) of a layer."""
+def _left(lowered: Program, node: fx.Node, quant: EdgeQuant) -> tuple[Tensor, Tensor]:
+    """What rounding decides about: weights in steps above the integer below (G, O / G, d); step sizes (G, O / G, 1)."""
     weight = constant(lowered.module, node, 1).float().flatten(1)
-    step = torch.from_numpy(np.broadcast_to(quant.scale, (len(weight),)).copy()).float()
+    step = torch.from_numpy(np.broadcast_to(quant.scale, (len(weight),)).astype(np.float32)).unsqueeze(1)
+    steps = (weight / step).clamp(quant.spec.qmin, quant.spec.qmax)
     count = groups(node)
-    return weight.reshape(count, -1, weight.shape[1]), step.reshape(count, -1, 1)
+    return (steps - steps.floor()).reshape(count, -1, weight.shape[1]), step.reshape(count, -1, 1)
 
 
 def _collect(

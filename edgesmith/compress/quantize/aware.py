@@ -26,7 +26,8 @@ from edgesmith.graph.naming import operator_name
 from edgesmith.graph.operators import constant, constant_or_none, source
 from edgesmith.graph.program import Program
 from edgesmith.graph.rewrite import fold_batchnorm, planned, simplify
-from edgesmith.quant import BiasOf, EdgeQuant, QuantPlan, SameAs, choose
+from edgesmith.quant import BiasOf, EdgeQuant, QuantPlan, SameAs, choose, in_half
+from edgesmith.targets import rules_of
 
 Edges = dict[str, EdgeQuant | SameAs | BiasOf]
 _PIECE = 32  # samples at a time
@@ -65,10 +66,13 @@ class Aware:
         kept = {path: shift for path, shift in self.plan.bias_shifts.items() if path in self.derived - anew}
         shifts = {**left_over(self.places, trained, self.state), **kept}
         edges = self._edges()
-        plan = replace(self.plan, edges=edges, factors={}, bias_shifts=shifts)
+        plan = replace(self.plan, edges=edges, factors={}, bias_shifts=shifts, program=program.digest)
         names = {name for path, both in self.places.layers.items() if path not in self.derived for name in both}
         again = check_put_back(program, plan, trained, names - {""})
-        return replace(plan, edges=_fitting(again, edges, anew))
+        fitting = _fitting(again, edges, anew)
+        if rules_of(plan.family).half_scales:
+            fitting = {edge: in_half(how) if isinstance(how, EdgeQuant) else how for edge, how in fitting.items()}
+        return replace(plan, edges=fitting)
 
     def _edges(self) -> Edges:
         """The edges as they were trained. What a derived head reads was not: it gets the range it has now."""

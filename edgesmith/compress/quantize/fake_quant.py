@@ -19,6 +19,7 @@ from edgesmith.graph.operators import feeds_output
 from edgesmith.graph.program import Program
 from edgesmith.graph.qdq import edge_nodes
 from edgesmith.quant import BiasOf, EdgeQuant, QuantPlan, SameAs
+from edgesmith.targets import rules_of
 
 FARTHEST = 1.0  # binary orders of magnitude that a step size may move away from the calibrated one
 
@@ -49,21 +50,22 @@ class LsqRound(torch.autograd.Function):
 
 
 class StepSize(torch.autograd.Function):
-    """start 2^t, with the gradient of t made relative: that of the step size s over s, at most 1.
+    """s = start 2^t (half: as a number of fp16), with the gradient of t made relative: that of s over s, at most 1.
 
     An optimizer's step then changes a step size by a share of it, and by no more than the learning rate; in 8 bits a
     few clipped values could otherwise turn it around.
     """
 
     @staticmethod
-    def forward(ctx: Any, start: Tensor, exponent: Tensor) -> Tensor:
+    def forward(ctx: Any, start: Tensor, exponent: Tensor, half: bool) -> Tensor:
         step = start * exponent.exp2()
+        step = step.half().float() if half else step
         ctx.save_for_backward(step)
         return step
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor]:
-        return None, (grads[0] / ctx.saved_tensors[0]).clamp(-1, 1)
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, None]:
+        return None, (grads[0] / ctx.saved_tensors[0]).clamp(-1, 1), None
 
 
 class LsqQuantizer(nn.Module):
@@ -72,9 +74,9 @@ class LsqQuantizer(nn.Module):
     Shape: values (N, ...) in and out for a tensor of activations; weights along spec.axis.
     """
 
-    def __init__(self, quant: EdgeQuant) -> None:
+    def __init__(self, quant: EdgeQuant, half: bool = False) -> None:
         super().__init__()
-        self.spec = quant.spec
+        self.spec, self.half_step = quant.spec, half
         start = torch.from_numpy(np.array(quant.scale, np.float32))
         self.exponent = nn.Parameter(torch.zeros_like(start))
         self.register_buffer("start", start)
@@ -93,7 +95,7 @@ class LsqQuantizer(nn.Module):
         """The step size: from half to twice the calibrated one."""
         with torch.no_grad():
             self.exponent.clamp_(-FARTHEST, FARTHEST)
-        return StepSize.apply(self.start, self.exponent)  # type: ignore[no-untyped-call, no-any-return]
+        return StepSize.apply(self.start, self.exponent, self.half_step)  # type: ignore[no-untyped-call, no-any-return]
 
     def numbers(self) -> EdgeQuant:
         """The edge as it is now."""
@@ -119,7 +121,8 @@ class FakeQuantNet(nn.Module):
             raise UsageError(f"train with a {plan.family} plan", found, "derive the plan from this model")
         self.plan = plan
         self.owners = {edge: f"q{index}" for index, edge in enumerate(owned(plan))}
-        quantizers = {name: LsqQuantizer(plan.edges[edge]) for edge, name in self.owners.items()}  # type: ignore[arg-type]
+        half = rules_of(plan.family).half_scales
+        quantizers = {name: LsqQuantizer(plan.edges[edge], half) for edge, name in self.owners.items()}  # type: ignore[arg-type]
         module.add_module("quantizers", nn.ModuleDict(quantizers))
         for edge, how in plan.edges.items():
             if not isinstance(how, BiasOf):

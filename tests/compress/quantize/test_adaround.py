@@ -82,7 +82,7 @@ def test_the_optimum_of_a_layer_is_found_as_an_exhaustive_search_finds_it() -> N
     rows = torch.randn(400, 8) @ torch.randn(8, 8)
     spread, left = (rows.T @ rows / 400).unsqueeze(0), torch.rand(1, 5, 8)
     every = torch.tensor([[int(bit) for bit in f"{number:08b}"] for number in range(256)]).float()
-    found = learned_up(left, torch.ones(1, 5, 1), spread)
+    found = learned_up(left, spread)
 
     def error(up: Tensor) -> Tensor:
         return (((up - left) @ spread) * (up - left)).sum(-1)[0]
