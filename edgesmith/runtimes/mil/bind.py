@@ -88,8 +88,10 @@ def store(outputs: Sequence[int], kinds: Sequence[TensorType], call: Call, compu
 
 def settler(kind: TensorType, call: Call) -> Callable[[Any], Any]:
     """What makes a result one of the declared type: converted, rounded in the modes that round, of its shape."""
-    if kind.container or kind.dtype == "string":
+    if kind.container:
         return lambda value: value
+    if kind.dtype == "string":
+        return _text
     carrier, rounds = CARRIER[kind.dtype], call.numerics.rounds and kind.dtype == "fp16"
     fixed = kind.shape if kind.shape is not None and None not in kind.shape else None
 
@@ -101,6 +103,12 @@ def settler(kind: TensorType, call: Call) -> Callable[[Any], Any]:
         return round_half(value) if rounds else value
 
     return settle
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"the program declares a string, computed was a {type(value).__name__}")
+    return value
 
 
 def _check_names(entry: Entry, call: Call, sources: Mapping[str, Sequence[Source]]) -> None:

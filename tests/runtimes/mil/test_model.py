@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from coremltools.utils import load_spec
+from coremltools.models.utils import load_spec
 
 from edgesmith.errors import MissingResource, UsageError
 from edgesmith.runtimes import mil
