@@ -3,9 +3,10 @@
     python benchmarks/int8_accuracy.py --data DIR --work DIR [--nets relu6,prelu] [--json FILE] [--quick]
 
 DIR is laid out as recipes/faces-lfw.yaml says. Calibration: 300 images of people in no pair (ONNX Runtime's Percentile
-and Entropy get 100 of them: they keep every value of every sample). Judged on all images of the people in the pairs,
-which chose nothing: cosine of an image's embedding to the float net's; and, of embeddings added to those of mirror
-images, accuracy over 10 folds, TAR at FAR 1e-2 of the pairs and at 1e-3 and 1e-4 against every cross-person pair, drawn over people. Cosines are compared
+and Entropy get 100 of them: they keep every value of every sample); ours learns its rounding from the same images. Not
+seen by any of this: the people in the pairs. All their images are judged: cosine of an image's embedding to the float
+net's; and, of embeddings added to those of mirror images, accuracy over 10 folds, TAR at FAR 1e-2 of the pairs and at
+1e-3 and 1e-4 against every cross-person pair, drawn over people. Cosines are compared
 image by image. "rewritten": the other quantizer got our equalised, rewritten float net. Artefacts are made as
 int8_speed.py makes them; embeddings lie in --work, so that a run that was cut goes on.
 """
@@ -60,7 +61,7 @@ def one_net(net: str, root: Path, work: Path, quick: bool) -> tuple[list[Row], l
     source = model_from_spec(resolved(recipe.model, recipe.data), Trust())
     words = {key: value for key, value in recipe.data.items() if key != "use"}
     data = faces.load(source.preprocessing, **({**words, "limit": 2} if quick else words))
-    maker = make(source, calibration_inputs(data, 20 if quick else 300), work)
+    maker = make(source, calibration_inputs(data, 20 if quick else 300), work, adaround=not quick)
     exported = ours(maker, (FLOAT, *INT8)) | peers(maker, net)
     outputs = {name: embeddings(data, name, made, work) for name, made in exported.items()}
     judged = verification.judge(evaluation_of(data).arrays, outputs, FLOAT)

@@ -60,7 +60,7 @@ def main() -> None:
 
 def one_net(net: str, data: Path | None, work: Path, quick: bool) -> tuple[list[Row], list[claims.Claim]]:
     source, calibration = net_of(net, data, 8 if quick else 300)
-    maker = make(source, calibration, work / net)
+    maker = make(source, calibration, work / net, adaround=net in FACES and data is not None)
     exported = ours(maker) | peers(maker, net)
     schedule = Schedule(2, 3, 2) if quick else Schedule(20, 20, 20)
     feed = {maker.input_name: np.concatenate(maker.batches(8))}
