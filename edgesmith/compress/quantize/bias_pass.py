@@ -32,7 +32,7 @@ def measured_shifts(
 ) -> dict[str, np.ndarray]:
     """What each quantized layer's bias must gain.
 
-    program: rewritten, with float weights. quants: edge -> its numbers, None for float. samples: tensors;
+    program: rewritten, with float weights. quants: edge -> its numbers, None: float. samples: tensors;
     as many as memory allows are used, at most `SAMPLES`. What a lowered activation is made of has no bias and gets none.
     """
     layers = {
