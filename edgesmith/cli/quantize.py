@@ -62,14 +62,16 @@ def command(
     wishes = Wishes(tuple(keep_float or ()), max_drop, max_ms, measure_latency, threads, check_ranges(ranges))
     with output.progress() as say:
         found = quantize_request(request, target_names(targets), out, say, wishes, eval_)
-    controls = [made.control for made in found if made.control is not None]
     if json:
+        controls = [made.control for made in found if made.control is not None]
+        verdicts = [verdict for made in found for verdict in made.verdicts]
         rows = [{"target": made.target, **plan_row(made.plan, out, made.floats)} for made in found]
         measured = {made.plan.family: {"sensitivity": made.sensitivities, "latency": made.latency} for made in found}
-        output.print_json({"folder": out, "plans": rows, "measured": measured, "controls": controls})
+        measured = {"measured": measured, "controls": controls, "verdicts": verdicts}
+        output.print_json({"folder": out, "plans": rows, **measured})
     else:
         _print(found, out)
-    verdicts = [control.verdict for control in controls]
+    verdicts = [verdict for made in found for verdict in made.verdicts]
     return overall(verdicts, [verdict.target for verdict in verdicts])[1]
 
 
@@ -86,16 +88,15 @@ def _print(found: tuple[Quantized, ...], out: Path) -> None:
     floats = [line for made in found for line in _float_lines(made)]
     if floats:
         output.print_table(("family", "layer", "operator", "MACs", "why"), floats, "left in float (--json lists all)")
-    verdicts = [made.control.verdict for made in found if made.control is not None]
+    verdicts = [verdict for made in found for verdict in made.verdicts]
     if verdicts:
         lines = [(v.target, v.state, v.asked, v.found, str(v.more or "")) for v in verdicts]
-        output.print_table(("target", "verdict", "asked", "found", "samples more"), lines, "accuracy control")
+        output.print_table(("target", "verdict", "asked", "found", "samples more"), lines, "what was asked")
 
 
 def _float_lines(made: Quantized) -> list[tuple[str, ...]]:
     """A line a layer that multiplies, and one for all others of the same operator and reason."""
-    family = made.plan.family
-    lines: list[tuple[str, ...]] = []
+    family, lines = made.plan.family, list[tuple[str, ...]]()
     working = [row for row in made.floats if row.macs_share > 0]
     for row in working[:_LISTED]:
         lines.append((family, row.layer, row.operator, f"{row.macs_share:.1%}", row.reason))

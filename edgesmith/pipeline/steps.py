@@ -38,7 +38,7 @@ from edgesmith.pipeline.produce import (
     load_bundle,
 )
 from edgesmith.pipeline.quantize_step import quantize_recipe
-from edgesmith.pipeline.quantizing import load_controls
+from edgesmith.pipeline.quantizing import load_verdicts
 from edgesmith.pipeline.recipe import FOUND, Bench, LatencyGoal, Recipe, Search, as_yaml
 from edgesmith.pipeline.run import Done, Say, Step, execute, folder_of, step_keys, version_of
 from edgesmith.pipeline.sources import Source, Trust, check_data, digest_of, model_from_spec
@@ -372,7 +372,7 @@ def _conclude(run: Run, done: Mapping[str, Done]) -> Table:
         run.data.skipped,
         searching.shown(run.folder("search")) if run.recipe.search else None,
         searching.budget_of(run.recipe.search),
-        tuple(control.verdict for control in load_controls(run.folder("quantize"))),
+        load_verdicts(run.folder("quantize")),
     )
     judgement = judge(evidence, run.recipe.limits, run.recipe.targets)
     histories = {stage.name: training.history(run.folder(f"train-{stage.name}")) for stage in run.recipe.train}
