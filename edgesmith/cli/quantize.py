@@ -67,8 +67,8 @@ def command(
         verdicts = [verdict for made in found for verdict in made.verdicts]
         rows = [{"target": made.target, **plan_row(made.plan, out, made.floats)} for made in found]
         measured = {made.plan.family: {"sensitivity": made.sensitivities, "latency": made.latency} for made in found}
-        measured = {"measured": measured, "controls": controls, "verdicts": verdicts}
-        output.print_json({"folder": out, "plans": rows, **measured})
+        evidence = {"measured": measured, "controls": controls, "verdicts": verdicts}
+        output.print_json({"folder": out, "plans": rows, **evidence})
     else:
         _print(found, out)
     verdicts = [verdict for made in found for verdict in made.verdicts]
