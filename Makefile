@@ -13,8 +13,9 @@ export OMP_NUM_THREADS ?= 1
 demo: $(READY)
 	$(BIN)/edgesmith run recipes/quickstart.yaml
 
+# One process a core, each a file at a time.
 test: $(READY)
-	STRICT=$(STRICT) $(BIN)/python -m pytest $(PYTEST)
+	STRICT=$(STRICT) $(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST)
 
 lint: $(READY)
 	$(BIN)/ruff check .
