@@ -23,6 +23,7 @@ lint: $(READY)
 
 docs: $(READY)
 	$(BIN)/python docs/compatibility.py
+	$(BIN)/python docs/coreml_ops.py
 
 # torch first: nothing that follows may pull another build of it.
 $(READY): constraints.txt pyproject.toml

@@ -5,7 +5,10 @@
 Time: asymmetric and selective loss against F.binary_cross_entropy_with_logits, all through torch.compile, at 128 x 80
 (COCO), 32 x 1006 (NUS-WIDE) and 64 x 9605 (Open Images); the uncompiled ones are shown beside them. The selective loss
 has a class prior and takes the five likeliest labels an image from the batch; two thirds of its labels are unknown.
-The semantic diversity loss is held against a loop over the batch, uncompiled, at 32 images and 925 labels.
+The semantic diversity loss is held against a loop over the batch, uncompiled, at 32 images and 925 labels. The loop
+takes an image's pairs of labels together; beside it stands one that takes a positive label at a time. Both sides score
+the labels by one product with their vectors, which the loop does image by image; as that product is most of what the
+loss takes at once, both are also timed with the scores given.
 
 Candidates run in interleaved blocks in one process of one thread, whose allocator keeps what is freed (otherwise the
 fresh pages of every step are what is timed). Times are that process's processor time. A ratio is that of medians, its
@@ -18,6 +21,7 @@ pairs of the ranking loss, taken in parts, over the bytes of one part.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import shutil
@@ -38,6 +42,7 @@ from edgesmith.compress.asl import AsymmetricLoss
 from edgesmith.compress.csl import SelectiveLoss
 from edgesmith.compress.sdl import SemanticDiversityLoss, rank_loss
 from edgesmith.intervals import percentile, ratio_of_medians
+from edgesmith.models.semantic_head import label_scores
 from edgesmith.results import Interval
 
 ROOT = Path(__file__).parent.parent
@@ -92,34 +97,67 @@ def steps(shape: tuple[int, int]) -> dict[str, Step]:
     return found
 
 
-def ranking_steps() -> dict[str, Step]:
-    """The semantic diversity loss at once and image by image: 32 images, 925 labels of which 8 are there, 7 rows."""
+def ranking_steps(given: bool) -> dict[str, Step]:
+    """The semantic diversity loss at once and by loops: 32 images, 925 labels of which 8 are there, 7 rows.
+
+    given: the part of it that follows the labels' scores.
+    """
     generator = torch.Generator().manual_seed(0)
     directions = (torch.randn(32, 7, 300, generator=generator) / 17).requires_grad_()
     bank = F.normalize(torch.randn(925, 300, generator=generator), dim=1)
     y = torch.zeros(32, 925).scatter_(1, torch.rand(32, 925, generator=generator).topk(8, 1).indices, 1.0)
 
+    source = label_scores(directions.detach(), bank).requires_grad_() if given else directions
+
     def step(loss: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
-        directions.grad = None
-        loss(directions, bank, y).backward()
-        assert directions.grad is not None
-        return directions.grad
+        source.grad = None
+        loss(source, bank, y).backward()
+        assert source.grad is not None
+        return source.grad
 
-    at_once = SemanticDiversityLoss(0.3)
-    torch.testing.assert_close(step(at_once), step(looped), atol=1e-5, rtol=1e-4)
-    return {"sdl": lambda: step(at_once), "sdl, image by image": lambda: step(looped)}
+    sdl = SemanticDiversityLoss(0.3)
+    found: dict[str, Callable[..., Tensor]]
+    if given:
+        found = {"sdl": lambda *all: sdl.ranked(*all).sum(), "sdl, image by image": ranked_loop}
+    else:
+        found = {
+            "sdl": sdl,
+            "sdl, image by image": looped,
+            "sdl, label by label": functools.partial(looped, rank=rank_one_by_one),
+        }
+    for loss in found.values():
+        torch.testing.assert_close(step(loss), step(found["sdl"]), atol=1e-5, rtol=1e-4)
+    return {name: functools.partial(step, loss) for name, loss in found.items()}
 
 
-def looped(directions: Tensor, bank: Tensor, targets: Tensor) -> Tensor:
-    """The paper's equations, one image after the other; the pairs of an image are taken together."""
+def rank_pairs(scores: Tensor, there: Tensor) -> Tensor:
+    """Equation (10) of one image, its pairs taken together."""
+    return F.softplus(scores[~there][None, :] - scores[there][:, None]).sum() / there.sum()
+
+
+def rank_one_by_one(scores: Tensor, there: Tensor) -> Tensor:
+    """Equation (10) of one image, a positive label at a time."""
+    absent = scores[~there]
+    return torch.stack([F.softplus(absent - own).sum() for own in scores[there]]).mean()
+
+
+def looped(directions: Tensor, bank: Tensor, targets: Tensor, rank: Callable[..., Tensor] = rank_pairs) -> Tensor:
+    """The paper's equations, one image after the other."""
     total = directions.new_zeros(())
     for rows, labels in zip(directions, targets):
-        scores = (rows @ bank.T).amax(0)
         there = labels == 1
-        rank = F.softplus(scores[~there][None, :] - scores[there][:, None]).sum() / there.sum()
-        diversity = bank[there].var(0).sum()
-        total = total + 2 * (0.7 * (1 + diversity) * rank + 0.3 * rows.var(0).sum())
+        ranked = (1 + bank[there].var(0).sum()) * rank((rows @ bank.T).amax(0), there)
+        total = total + 2 * (0.7 * ranked + 0.3 * rows.var(0).sum())
     return total / len(directions)
+
+
+def ranked_loop(scores: Tensor, bank: Tensor, targets: Tensor) -> Tensor:
+    """What follows the scores, one image after the other."""
+    total = scores.new_zeros(())
+    for own, labels in zip(scores, targets):
+        there = labels == 1
+        total = total + (1 + bank[there].var(0).sum()) * rank_pairs(own, there)
+    return total
 
 
 def timed(candidates: dict[str, Step], rounds: int, block_s: float) -> dict[str, list[list[float]]]:
@@ -148,7 +186,8 @@ def timed(candidates: dict[str, Step], rounds: int, block_s: float) -> dict[str,
 def measure_time(rounds: int, block_s: float) -> dict[str, Any]:
     torch.set_num_threads(1)
     found = {f"{images} x {classes}": timed(steps((images, classes)), rounds, block_s) for images, classes in SHAPES}
-    return {**found, "32 x 925": timed(ranking_steps(), rounds, block_s)}
+    ranking = {f"32 x 925{word}": ranking_steps(bool(word)) for word in ("", " given")}
+    return found | {shape: timed(candidates, rounds, block_s) for shape, candidates in ranking.items()}
 
 
 def measure_memory(name: str) -> int:
@@ -258,14 +297,14 @@ def main() -> None:
     for row in rows:
         over = next(key for key in row if key.startswith("over"))
         print(
-            f"{row['shape']:>10}  {row['loss']:22} {row['step_ms']['value']:9.3f} ms  {row[over]['value']:7.2f} {over}"
+            f"{row['shape']:>14}  {row['loss']:22} {row['step_ms']['value']:9.3f} ms  {row[over]['value']:7.2f} {over}"
         )
     repeats = 1 if options.quick else 5
     for name in ("bce", "asl", "csl", "bce, plain", "asl, plain", "csl, plain"):
         found = [child("--memory", name, malloc=RETURN) for _ in range(repeats)]
         rows.append({"shape": f"{WIDE[0]} x {WIDE[1]}", "loss": name, "peak_bytes": int(np.median(found))})
         tensors = rows[-1]["peak_bytes"] / (WIDE[0] * WIDE[1] * FLOAT)
-        print(f"{rows[-1]['shape']:>10}  {name:22} {rows[-1]['peak_bytes'] / MIB:9.0f} MiB, {tensors:.1f} tensors")
+        print(f"{rows[-1]['shape']:>14}  {name:22} {rows[-1]['peak_bytes'] / MIB:9.0f} MiB, {tensors:.1f} tensors")
     found = [child("--memory", "pairs", malloc=RETURN) for _ in range(max(2, repeats))]
     made = claims_of(times, [value / (PART * FLOAT) for value in found])
     print("\n".join(claims.table(made)))

@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 
+from edgesmith.errors import UsageError
 from edgesmith.records import to_json
 
 # How the ends of a value's grid are found (compress/quantize/clipping.py).
@@ -40,6 +41,7 @@ class QuantSpec:
 
 
 U8_AFFINE = QuantSpec(signed=False, symmetric=False)
+S8_AFFINE = QuantSpec(symmetric=False)
 S8_SYMMETRIC = QuantSpec(narrow=True)
 S8_PER_CHANNEL = QuantSpec(axis=0, narrow=True)
 
@@ -122,6 +124,7 @@ class QuantPlan:
     rewrites: activation path -> the form it must be lowered to.
     bias_shifts: layer path -> what is added to its bias (C,).
     program: digest of the captured model it was derived from, "" where that is not known.
+    rounded_up: layer path -> which weights are rounded up and which down, a bit each (np.packbits); others to nearest.
     """
 
     family: str
@@ -133,6 +136,7 @@ class QuantPlan:
     factors: Mapping[str, np.ndarray] = field(default_factory=dict)
     bias_shifts: Mapping[str, np.ndarray] = field(default_factory=dict)
     program: str = ""
+    rounded_up: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def digest(self) -> str:
         """A short fingerprint of every number in the plan."""
@@ -166,11 +170,28 @@ def choose(spec: QuantSpec, low: np.ndarray | float, high: np.ndarray | float) -
     return EdgeQuant(spec, scale.astype(np.float32), zero)
 
 
+def in_half(quant: EdgeQuant) -> EdgeQuant:
+    """The same numbers with the scale a value of fp16, as some files hold it; at most 2^-11 of it is lost."""
+    return replace(quant, scale=np.asarray(quant.scale).astype(np.float16).astype(np.float32))
+
+
 def quantize(x: np.ndarray, quant: EdgeQuant) -> np.ndarray:
     """Real numbers to integers, round half to even. Shape: any; scale broadcast along spec.axis."""
     scale, zero = _shaped(quant, x.ndim)
     integers = np.rint(np.asarray(x, np.float32) / scale) + zero
     return np.clip(integers, quant.spec.qmin, quant.spec.qmax).astype(np.int32)
+
+
+def rounded(x: np.ndarray, quant: EdgeQuant, up: np.ndarray) -> np.ndarray:
+    """x on the grid, each number up or down as `up` says (packed bits, in x's order). Raises: UsageError."""
+    if up.size != (x.size + 7) // 8:
+        found = f"it says so for {up.size * 8} weights, there are {x.size}"
+        raise UsageError("round weights as a plan says", found, "learn the rounding of this model")
+    scale, zero = _shaped(quant, x.ndim)
+    bits = np.unpackbits(up.astype(np.uint8), count=x.size).reshape(x.shape)
+    steps = np.clip(np.asarray(x, np.float32) / scale, quant.spec.qmin - zero, quant.spec.qmax - zero)
+    integers = np.clip(np.floor(steps) + zero + bits, quant.spec.qmin, quant.spec.qmax)
+    return dequantize(integers, quant)
 
 
 def dequantize(q: np.ndarray, quant: EdgeQuant) -> np.ndarray:

@@ -82,6 +82,60 @@ def clip(x: np.ndarray, x_quant: EdgeQuant, out_quant: EdgeQuant, low: float = 0
     return _on_grid(np.clip(_real(x, x_quant), low, high), out_quant)
 
 
+def max_pool2d(
+    x: np.ndarray, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int] = (0, 0)
+) -> np.ndarray:
+    """The largest integer of each window: it moves values, so the output is on the input's grid, without rounding.
+
+    Shape: x (N, C, H, W) -> (N, C, H', W'). What is padded is never the largest.
+    """
+    return _windows(x.astype(np.int64), kernel, stride, padding, np.iinfo(np.int64).min).max((-2, -1)).astype(np.int32)
+
+
+def avg_pool2d(
+    x: np.ndarray,
+    x_quant: EdgeQuant,
+    out_quant: EdgeQuant,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int] = (0, 0),
+    count_padding: bool = True,
+) -> np.ndarray:
+    """Mean of each window. Shape: x (N, C, H, W) -> (N, C, H', W').
+
+    count_padding: whether padded zeros count as values (torch's count_include_pad), else the sum is divided by the
+    number of real ones.
+    """
+    sums = _windows(x.astype(np.int64) - int(x_quant.zero_point), kernel, stride, padding, 0).sum((-2, -1))
+    inside = np.ones((1, 1, *x.shape[2:]), np.int64)
+    there = _windows(inside, kernel, stride, padding, int(count_padding)).sum((-2, -1))
+    return _on_grid(sums * np.float64(x_quant.scale) / there, out_quant)
+
+
+def global_average(x: np.ndarray, x_quant: EdgeQuant, out_quant: EdgeQuant) -> np.ndarray:
+    """Mean over the picture. Shape: x (N, C, H, W) -> (N, C, 1, 1)."""
+    return avg_pool2d(x, x_quant, out_quant, x.shape[2:], (1, 1))
+
+
+def mul(a: np.ndarray, a_quant: EdgeQuant, b: np.ndarray, b_quant: EdgeQuant, out_quant: EdgeQuant) -> np.ndarray:
+    """Product of two tensors, each on its own grid. Shape: broadcast."""
+    return _on_grid(_real(a, a_quant) * _real(b, b_quant), out_quant)
+
+
+def concat(parts: Sequence[tuple[np.ndarray, EdgeQuant]], out_quant: EdgeQuant, axis: int = 1) -> np.ndarray:
+    """Side by side. Parts on the output's own grid are moved as they are, which is what plans ask for (SameAs)."""
+    return np.concatenate([_on_grid(_real(x, quant), out_quant) for x, quant in parts], axis)
+
+
+def _windows(
+    x: np.ndarray, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], fill: int
+) -> np.ndarray:
+    """Shape: (N, C, H, W) -> (N, C, H', W', kh, kw)."""
+    (top, left), (down, right) = padding, stride
+    padded = np.pad(x, ((0, 0), (0, 0), (top, top), (left, left)), constant_values=fill)
+    return np.lib.stride_tricks.sliding_window_view(padded, tuple(kernel), axis=(2, 3))[:, :, ::down, ::right]
+
+
 def _requantize(
     sums: np.ndarray,
     x_quant: EdgeQuant,

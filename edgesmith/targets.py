@@ -12,7 +12,17 @@ from typing import Literal
 import numpy as np
 
 from edgesmith.errors import UsageError
-from edgesmith.quant import S8_PER_CHANNEL, S8_SYMMETRIC, U8_AFFINE, BiasOf, EdgeQuant, QuantPlan, QuantSpec, SameAs
+from edgesmith.quant import (
+    S8_AFFINE,
+    S8_PER_CHANNEL,
+    S8_SYMMETRIC,
+    U8_AFFINE,
+    BiasOf,
+    EdgeQuant,
+    QuantPlan,
+    QuantSpec,
+    SameAs,
+)
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 
@@ -32,6 +42,8 @@ class QuantRules:
     before them, so that nothing is quantized in between. quantize_unfused: whether a layer's output must be quantized
     also when the operator behind it stays in float (or the layer itself would not run in int8). fuses_sum: whether a
     convolution adds another value to its sums before it rounds, so that it is not quantized by itself in front of one.
+    float_output: whether an integer layer may answer in float, so that outputs of the model need no numbers.
+    half_scales: whether the file holds scales in fp16, so that the plan takes such from the start.
     """
 
     weight: tuple[QuantSpec, ...]
@@ -40,6 +52,8 @@ class QuantRules:
     prelu: Literal["keep", "max", "depthwise"]
     fuses: frozenset[str] = frozenset({"relu", "clip"})
     quantize_unfused: bool = False
+    float_output: bool = True
+    half_scales: bool = False
     fuses_sum: bool = False
 
     def weights(self, instruction_set: str) -> tuple[QuantSpec, ...]:
@@ -72,13 +86,50 @@ FAMILIES: dict[str, QuantRules] = {
     "ort": QuantRules(_S8_S7, _ANY_CPU_U8, True, "depthwise", quantize_unfused=True),
     "openvino": QuantRules(_S8_S7, _ANY_CPU_U8, True, "max", _ELTWISE, fuses_sum=True),
     "tensorrt": QuantRules((S8_PER_CHANNEL,), {"cuda": (S8_SYMMETRIC,)}, False, "keep", _ELTWISE),
-    "coreml": QuantRules((S8_PER_CHANNEL,), {"apple": (U8_AFFINE, S8_SYMMETRIC)}, False, "keep", _ELTWISE),
+    "coreml": QuantRules(
+        (S8_PER_CHANNEL,), {"apple": (U8_AFFINE, S8_SYMMETRIC)}, False, "keep", _ELTWISE, half_scales=True
+    ),
+    "executorch": QuantRules(
+        (S8_PER_CHANNEL,), {"xnnpack": (S8_AFFINE,)}, False, "depthwise", quantize_unfused=True, float_output=False
+    ),
+}
+
+
+@dataclass(frozen=True)
+class WeightCompression:
+    """How weights are stored that are computed with in float; no calibration is needed.
+
+    linear: integers of `bits`, one scale for `block` inputs of an output channel (0: all inputs of the channel).
+    palette: indices of `bits` into a table that `channels` output channels share (0: all of the tensor).
+    sparse: the share `sparsity` of the smallest weights is zero, the others are stored as they are.
+    system: the oldest operating system whose Core ML reads it.
+    """
+
+    kind: Literal["linear", "palette", "sparse"]
+    bits: int = 16
+    block: int = 0
+    channels: int = 0
+    sparsity: float = 0.0
+    system: str = "iOS17"
+
+
+# coremltools guide, "Optimization": tables and scales for parts of a tensor, and 4-bit integers, came with iOS 18.
+COMPRESSIONS: dict[str, WeightCompression] = {
+    "w8": WeightCompression("linear", 8),
+    "w4": WeightCompression("linear", 4, block=32, system="iOS18"),
+    "pal8": WeightCompression("palette", 8),
+    "pal4": WeightCompression("palette", 4, channels=16, system="iOS18"),
+    "pal2": WeightCompression("palette", 2, channels=16, system="iOS18"),
+    "sparse": WeightCompression("sparse", sparsity=0.5),
 }
 
 
 @dataclass(frozen=True)
 class Target:
-    """One row: which exporter writes it, which runtime runs it, in which precision."""
+    """One row: which exporter writes it, which runtime runs it, in which precision.
+
+    weights: a row of COMPRESSIONS where weights are stored in fewer bits than they are computed with.
+    """
 
     name: str
     exporter: str
@@ -87,10 +138,15 @@ class Target:
     suffix: str
     built_on: Literal["host", "device"] = "host"
     family: str | None = None
+    weights: str | None = None
 
     @property
     def rules(self) -> QuantRules | None:
         return FAMILIES[self.family] if self.family else None
+
+    @property
+    def compression(self) -> WeightCompression | None:
+        return COMPRESSIONS[self.weights] if self.weights else None
 
 
 _ROWS = (
@@ -103,6 +159,10 @@ _ROWS = (
     Target("coreml-fp32", "coreml", "coreml", "fp32", ".mlpackage"),
     Target("coreml-fp16", "coreml", "coreml", "fp16", ".mlpackage"),
     Target("coreml-int8", "coreml", "coreml", "int8", ".mlpackage", family="coreml"),
+    *(Target(f"coreml-{w}", "coreml", "coreml", "fp16", ".mlpackage", weights=w) for w in COMPRESSIONS),
+    Target("executorch-fp32", "executorch", "executorch", "fp32", ".pte"),
+    Target("executorch-int8", "executorch", "executorch", "int8", ".pte", family="executorch"),
+    Target("coreai-fp32", "coreai", "coreai", "fp32", ".aimodel"),
     Target("tensorrt-fp32", "tensorrt", "tensorrt", "fp32", ".engine", "device"),
     Target("tensorrt-fp16", "tensorrt", "tensorrt", "fp16", ".engine", "device"),
     Target("tensorrt-int8", "tensorrt", "tensorrt", "int8", ".engine", "device", family="tensorrt"),
@@ -113,7 +173,14 @@ _ROWS = (
 TARGETS: dict[str, Target] = {row.name: row for row in _ROWS}
 
 # Suffix of a file made by anyone -> the runtime that opens it.
-RUNTIME_OF_SUFFIX = {".onnx": "ort", ".xml": "openvino", ".mlpackage": "coreml", ".engine": "tensorrt", ".pt2": "torch"}
+RUNTIME_OF_SUFFIX = {
+    ".onnx": "ort",
+    ".xml": "openvino",
+    ".mlpackage": "coreml",
+    ".engine": "tensorrt",
+    ".pt2": "torch",
+    ".pte": "executorch",
+}
 
 
 def target(name: str) -> Target:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from edgesmith.errors import UsageError
 from edgesmith.quant import (
     S8_PER_CHANNEL,
     S8_SYMMETRIC,
@@ -20,6 +21,7 @@ from edgesmith.quant import (
     choose,
     dequantize,
     quantize,
+    rounded,
 )
 from edgesmith.records import from_json, to_json
 
@@ -118,3 +120,12 @@ def test_a_record_of_ranges_survives_json() -> None:
     before = RangeRecord({"a:out": EdgeRange(np.array([-1.0, 0.5]), np.array([2.0, 3.0]))}, 7, "abc")
     after = from_json(RangeRecord, json.loads(json.dumps(to_json(before))))
     assert after.edges["a:out"].bounds == (-1.0, 3.0) and after.samples == 7 and after.data_digest == "abc"
+
+
+def test_rounded_goes_up_or_down_as_it_is_told_and_stays_on_the_grid() -> None:
+    quant = choose(S8_SYMMETRIC, -1.27, 1.27)
+    x = np.array([0.014, 0.014, -0.014, 1.27, 3.0, -3.0], np.float32)
+    up = np.packbits(np.array([0, 1, 1, 1, 1, 0], bool))
+    assert quantize(rounded(x, quant, up), quant).tolist() == [1, 2, -1, 127, 127, -127]
+    with pytest.raises(UsageError, match="there are 12"):
+        rounded(np.zeros(12, np.float32), quant, up)

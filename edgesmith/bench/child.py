@@ -23,7 +23,7 @@ from edgesmith.bench.job import outputs_file, read_inputs, read_job, write_array
 from edgesmith.bench.pipe import die_with_parent
 from edgesmith.errors import EdgesmithError, MissingPackage, MissingResource
 from edgesmith.runtimes import RUNTIMES
-from edgesmith.runtimes.session import RunOptions, Session
+from edgesmith.runtimes.session import RunOptions, Session, is_timed
 from edgesmith.tensors import Arrays
 
 
@@ -50,14 +50,16 @@ class Subject:
             begin = time.perf_counter_ns()
             self._session = self._open.enter_context(runtime.open(self._exported, options))
             times.append((time.perf_counter_ns() - begin) / 1e6)
+        facts = {"engine": self._session.engine, "precision": self._session.precision, "version": runtime.version()}
+        if self._job.kind == "latency" and not is_timed(self._session):
+            reason = f"{facts['engine']} is an interpreter, its time says nothing about a device; time it on one"
+            return {"state": "not_measured", "reason": reason, **facts}
         inputs, kind = read_inputs(self._folder), self._job.inputs_are
         if self._job.kind == "latency":
             self._feeds = feeds.latency_feeds(self._exported, inputs, kind, self._job.schedule.batch)
         return {
             "load_ms": times,
-            "engine": self._session.engine,
-            "precision": self._session.precision,
-            "version": runtime.version(),
+            **facts,
             "size_bytes": self._exported.size_bytes,
             "instruction_set": self._exported.instruction_set,
             "batch": feeds.batch_of(self._exported, self._asked_batch()),

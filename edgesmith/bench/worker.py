@@ -65,6 +65,7 @@ class Trial:
             self._give_up("failed", f"{what or do}: {error.found}")
             return False
         if "state" in found:
+            self._facts.update(found)
             self._give_up("not_measured" if found["state"] == "not_measured" else "failed", str(found["reason"]))
             return False
         if "samples_ms" in found:

@@ -13,7 +13,7 @@ from edgesmith.cli import output
 if TYPE_CHECKING:
     from edgesmith.pipeline.quantizing import Quantized
 
-_LISTED = 20  # lines of a table of layers; --json has them all
+_LISTED = 20  # layers with work of their own in a table, a family
 
 
 def command(
@@ -62,14 +62,16 @@ def command(
     wishes = Wishes(tuple(keep_float or ()), max_drop, max_ms, measure_latency, threads, check_ranges(ranges))
     with output.progress() as say:
         found = quantize_request(request, target_names(targets), out, say, wishes, eval_)
-    controls = [made.control for made in found if made.control is not None]
     if json:
+        controls = [made.control for made in found if made.control is not None]
+        verdicts = [verdict for made in found for verdict in made.verdicts]
         rows = [{"target": made.target, **plan_row(made.plan, out, made.floats)} for made in found]
         measured = {made.plan.family: {"sensitivity": made.sensitivities, "latency": made.latency} for made in found}
-        output.print_json({"folder": out, "plans": rows, "measured": measured, "controls": controls})
+        evidence = {"measured": measured, "controls": controls, "verdicts": verdicts}
+        output.print_json({"folder": out, "plans": rows, **evidence})
     else:
         _print(found, out)
-    verdicts = [control.verdict for control in controls]
+    verdicts = [verdict for made in found for verdict in made.verdicts]
     return overall(verdicts, [verdict.target for verdict in verdicts])[1]
 
 
@@ -83,12 +85,29 @@ def _print(found: tuple[Quantized, ...], out: Path) -> None:
         for r in rows
     ]
     output.print_table(header, [tuple(str(cell) for cell in row) for row in cells])
-    floats = [(made.plan.family, layer) for made in found for layer in made.floats]
+    floats = [line for made in found for line in _float_lines(made)]
     if floats:
-        lines = [(family, f.layer, f.operator, f"{f.macs_share:.1%}", f.reason) for family, f in floats[:_LISTED]]
-        more = f" (the first {_LISTED} of {len(floats)}; --json lists all)" if len(floats) > _LISTED else ""
-        output.print_table(("family", "layer", "operator", "MACs", "why"), lines, f"left in float{more}")
-    verdicts = [made.control.verdict for made in found if made.control is not None]
+        output.print_table(("family", "layer", "operator", "MACs", "why"), floats, "left in float (--json lists all)")
+    verdicts = [verdict for made in found for verdict in made.verdicts]
     if verdicts:
         lines = [(v.target, v.state, v.asked, v.found, str(v.more or "")) for v in verdicts]
-        output.print_table(("target", "verdict", "asked", "found", "samples more"), lines, "accuracy control")
+        output.print_table(("target", "verdict", "asked", "found", "samples more"), lines, "what was asked")
+
+
+def _float_lines(made: Quantized) -> list[tuple[str, ...]]:
+    """A line a layer that multiplies, and one for all others of the same operator and reason."""
+    family, lines = made.plan.family, list[tuple[str, ...]]()
+    working = [row for row in made.floats if row.macs_share > 0]
+    for row in working[:_LISTED]:
+        lines.append((family, row.layer, row.operator, f"{row.macs_share:.1%}", row.reason))
+    if len(working) > _LISTED:
+        rest = sum(row.macs_share for row in working[_LISTED:])
+        lines.append((family, f"{len(working) - _LISTED} more", "", f"{rest:.1%}", ""))
+    others: dict[tuple[str, str], list[str]] = {}
+    for row in made.floats:
+        if row.macs_share == 0:
+            others.setdefault((row.operator, row.reason), []).append(row.layer)
+    for (operator, reason), layers in others.items():
+        more = f" and {len(layers) - 1} more" if len(layers) > 1 else ""
+        lines.append((family, layers[0] + more, operator, "none", reason))
+    return lines

@@ -14,6 +14,7 @@ METHODS = Plugins(
         "th_kd": "edgesmith.compress.head_sharing:th_kd",
         "margin": "edgesmith.compress.margin_softmax:margin",
         "asl": "edgesmith.compress.asl:asl",
+        "asl_single": "edgesmith.compress.asl:asl_single",
         "csl": "edgesmith.compress.csl:csl",
         "sdl": "edgesmith.compress.sdl_task:sdl",
         "peta": "edgesmith.compress.peta:peta",

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from edgesmith.compress.focal import Focus, Reduction, focal_loss
 from edgesmith.compress.multilabel import MultiLabel, check_outputs
 from edgesmith.compress.ranks import ranks
-from edgesmith.compress.task import Parts, Source, at_least_fp32
+from edgesmith.compress.shared_head import HeadMode, Start, align_projector, borrow_head
+from edgesmith.compress.task import Parts, Plain, Source, at_least_fp32, check_classes
 from edgesmith.errors import UsageError
 
 HIGHEST_GAMMA = 10.0
@@ -130,11 +131,15 @@ def asl(
     adaptive_gap: float | None = None,
     adaptive_rate: float = 1.0,
     compiled: bool = False,
+    head_mode: HeadMode = "shared_frozen",
+    projector: Start = "procrustes",
+    seed: int = 0,
 ) -> MultiLabel:
     """Train on multi-label data by the asymmetric loss; what is not annotated is left out.
 
     "mean" is over images and classes, so that the learning rate fits any of them; the paper's figures are for "sum"
     with Adam, which hardly sees the difference. adaptive_gap makes gamma_neg follow that gap (AdaptiveAsymmetry).
+    head_mode, projector and seed are for a head taken from another stage, as in `plain` (SH-KD).
     Raises: UsageError for numbers that do not fit.
     """
     adaptive = None if adaptive_gap is None else AdaptiveAsymmetry(gamma_neg, adaptive_gap, adaptive_rate)
@@ -143,6 +148,19 @@ def asl(
     def before(source: Source) -> None:
         if adaptive is not None:
             adaptive.samples = source.count
+        align_projector(student, source.spread)
 
+    check_classes("student", parts.student, parts.classes)
+    student = borrow_head(parts.student, parts.head, head_mode, projector, seed)
+    check_outputs(student, parts.classes)
+    return MultiLabel(student, loss, parts.classes, before)
+
+
+def asl_single(parts: Parts, gamma_pos: float = 0.0, gamma_neg: float = 4.0, label_smoothing: float = 0.1) -> Plain:
+    """Train the student alone by the asymmetric loss for one class an image.
+
+    Raises: UsageError for numbers, or a net without logits, that do not fit.
+    """
     check_outputs(parts.student, parts.classes)
-    return MultiLabel(parts.student, loss, parts.classes, before)
+    loss = AsymmetricLossSingleLabel(gamma_pos, gamma_neg, label_smoothing)
+    return Plain(parts.student, classes=parts.classes, loss=loss, term="asl")

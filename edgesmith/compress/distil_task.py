@@ -38,6 +38,7 @@ from edgesmith.compress.task import (
     at_least_fp32,
     empty_classes,
     labels_of,
+    logits_of,
     without_samples,
 )
 from edgesmith.compress.teacher_cache import Answer, TeacherCache, ask, open_cache
@@ -191,7 +192,8 @@ class Distil(nn.Module):
         elif self.ensemble and self.weights.shared:
             own: nn.Linear = student.head  # type: ignore[assignment]
             student.head = student.folded = None  # type: ignore[assignment]
-            return EnsembleNet(student, HeadEnsemble(own, self._shared_head(), self.ensemble)).eval()
+            mixed = HeadEnsemble(own, self._shared_head(), self.ensemble, self.judge.several)
+            return EnsembleNet(student, mixed).eval()
         return student
 
     def train(self, mode: bool = True) -> Distil:
@@ -227,7 +229,7 @@ class Distil(nn.Module):
     def _answered(self, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
         """The student's embedding and logits, as far as the weights ask for them."""
         if not self.weights.embeddings:
-            return None, self.student(*batch.inputs)
+            return None, logits_of(self.student, batch)
         z = self.student.embed(*batch.inputs)  # type: ignore[operator]
         return z, self.student.head(z) if self.weights.own else None  # type: ignore[operator]
 

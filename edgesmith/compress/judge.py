@@ -16,12 +16,16 @@ from edgesmith.compress.terms import kl
 
 @dataclass(frozen=True)
 class Judge:
-    """Loss on labels, loss on a teacher's logits at a temperature, share of right answers, check of all labels."""
+    """Loss on labels, loss on a teacher's logits at a temperature, share of right answers, check of all labels.
+
+    several: whether an image has several classes.
+    """
 
     labels: Callable[[Tensor, Tensor], Tensor]
     teacher: Callable[[Tensor, Tensor, float], Tensor]
     accuracy: Callable[[Tensor, Tensor], Tensor]
     check: Callable[[Tensor | None, int], None]
+    several: bool = False
 
 
 ONE_CLASS = Judge(cross_entropy, kl, accuracy, check_labels)
@@ -29,7 +33,7 @@ ONE_CLASS = Judge(cross_entropy, kl, accuracy, check_labels)
 
 def several_classes(labels: Callable[[Tensor, Tensor], Tensor]) -> Judge:
     """The judge of multi-label nets, with this loss on labels."""
-    return Judge(labels, sigmoid_kl, hit_at_1, check_multilabels)
+    return Judge(labels, sigmoid_kl, hit_at_1, check_multilabels, several=True)
 
 
 def sigmoid_kl(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:

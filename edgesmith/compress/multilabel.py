@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from edgesmith.compress.focal import check_values
 from edgesmith.compress.shared_head import finished
-from edgesmith.compress.task import Batch, Phase, Source, StepOutput, check_classes, labels_of
+from edgesmith.compress.task import Batch, Phase, Source, StepOutput, check_classes, labels_of, logits_of
 from edgesmith.errors import UsageError
 
 
@@ -38,7 +38,7 @@ class MultiLabel(nn.Module):
 
     def step(self, batch: Batch, phase: Phase) -> StepOutput:
         targets = labels_of(batch)
-        logits = self.student(*batch.inputs)
+        logits = logits_of(self.student, batch)
         loss = self.loss(logits, targets)
         shown = {**getattr(self.loss, "terms", {}), "accuracy": hit_at_1(logits, targets)}
         return StepOutput(loss, shown, len(batch))

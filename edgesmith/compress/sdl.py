@@ -1,7 +1,8 @@
 """Semantic diversity loss: positives ranked over negatives, more so the less alike an image's labels are.
 
 Source: Ben-Cohen et al. 2021, arXiv 2105.05926, equations (10) to (13).
-differs from the authors' code: no loop over the batch; in fp32, by softplus; one positive label has diversity 0.
+differs from the authors' code: no loop over the batch; in fp32, by softplus; one positive label has diversity 0; the
+gradient is multiplied by those directions only that are some label's best (best_match.py).
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from edgesmith.compress.best_match import best_match
 from edgesmith.compress.focal import check_values
 from edgesmith.compress.task import at_least_fp32
 from edgesmith.errors import UsageError
-from edgesmith.models.semantic_head import label_scores
 
 Unknown = Literal["negative", "ignore"]
+Positives = tuple[Tensor, Tensor]  # images and labels, pair by pair, in the order of the images
 ELEMENTS = 1 << 18  # pairs of labels looked at together: 1 MiB in fp32
 
 
@@ -41,14 +43,23 @@ class SemanticDiversityLoss(nn.Module):
         self.spread_weight, self.unknown, self.elements = spread_weight, unknown, elements
 
     def forward(self, directions: Tensor, bank: Tensor, targets: Tensor) -> Tensor:
+        return self.scored(directions, bank, targets)[0]
+
+    def scored(self, directions: Tensor, bank: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss, and the labels' scores that it took. Shape: -> (), (N, C)."""
         check_shapes(directions, bank, targets)
         with torch.autocast(directions.device.type, enabled=False):
             directions = at_least_fp32(directions)
             bank = bank.to(directions.dtype)
-            scores = label_scores(directions, bank)
-            ranked = rank_loss(scores, targets, self.unknown, self.elements)
-            ranked = (1 + diversity(bank, targets)) * ranked
-            return 2 * ((1 - self.spread_weight) * ranked + self.spread_weight * spread(directions)).mean()
+            scores = best_match(directions, bank)
+            ranked = self.ranked(scores, bank, targets)
+            return 2 * ((1 - self.spread_weight) * ranked + self.spread_weight * spread(directions)).mean(), scores
+
+    def ranked(self, scores: Tensor, bank: Tensor, targets: Tensor) -> Tensor:
+        """(1 + div) L_rank of each image, given its labels' scores. Shape: (N, C), (C, d), (N, C) -> (N,)."""
+        positives, out = _sides(targets, self.unknown)
+        ranked: Tensor = _Ranked.apply(scores, positives, out, self.elements)
+        return (1 + _diversity(bank, positives, len(targets))) * ranked
 
 
 def rank_loss(scores: Tensor, targets: Tensor, unknown: Unknown = "negative", elements: int = ELEMENTS) -> Tensor:
@@ -56,8 +67,19 @@ def rank_loss(scores: Tensor, targets: Tensor, unknown: Unknown = "negative", el
 
     Shape: (N, C) twice -> (N,).
     """
-    absent = targets != 1 if unknown == "negative" else targets == 0
-    return _Ranked.apply(scores, (targets == 1).nonzero(as_tuple=True), absent, elements)
+    ranked: Tensor = _Ranked.apply(scores, *_sides(targets, unknown), elements)
+    return ranked
+
+
+def _sides(targets: Tensor, unknown: Unknown) -> tuple[Positives, Tensor]:
+    """Where the positive labels are, and what is no negative one, (N, C)."""
+    there = targets == 1
+    return _places(there), there if unknown == "negative" else targets != 0
+
+
+def _places(there: Tensor) -> Positives:
+    image, label = there.nonzero(as_tuple=True)
+    return image, label
 
 
 def diversity(bank: Tensor, targets: Tensor) -> Tensor:
@@ -65,12 +87,16 @@ def diversity(bank: Tensor, targets: Tensor) -> Tensor:
 
     Shape: (C, d), (N, C) -> (N,).
     """
-    image, label = (targets == 1).nonzero(as_tuple=True)
-    count = torch.bincount(image, minlength=len(targets))
-    vectors = bank[label]
-    mean = bank.new_zeros(len(targets), bank.shape[1]).index_add_(0, image, vectors) / count.clamp_min(1)[:, None]
-    apart = (vectors - mean[image]).square().sum(1)
-    return bank.new_zeros(len(targets)).index_add_(0, image, apart) / (count - 1).clamp_min(1)
+    return _diversity(bank, _places(targets == 1), len(targets))
+
+
+def _diversity(bank: Tensor, positives: Positives, images: int) -> Tensor:
+    image, label = positives
+    count = torch.bincount(image, minlength=images)
+    vectors = bank.index_select(0, label)
+    mean = bank.new_zeros(images, bank.shape[1]).index_add_(0, image, vectors) / count.clamp_min(1)[:, None]
+    apart = vectors.sub_(mean.index_select(0, image)).square().sum(1)
+    return bank.new_zeros(images).index_add_(0, image, apart) / (count - 1).clamp_min(1)
 
 
 def spread(directions: Tensor) -> Tensor:
@@ -103,13 +129,14 @@ class _Ranked(torch.autograd.Function):
     """The ranking loss and its gradient in one pass over the pairs, so that no pair is kept for the way back."""
 
     @staticmethod
-    def forward(ctx: Any, scores: Tensor, positives: tuple[Tensor, Tensor], absent: Tensor, elements: int) -> Tensor:
+    def forward(ctx: Any, scores: Tensor, positives: Positives, out: Tensor, elements: int) -> Tensor:
         image, label = positives
-        share = 1 / torch.bincount(image, minlength=len(scores))[image].to(scores.dtype)
+        share = 1 / torch.bincount(image, minlength=len(scores)).index_select(0, image).to(scores.dtype)
         total, gradient = scores.new_zeros(len(scores)), torch.zeros_like(scores)
-        negatives = scores.masked_fill(~absent, -torch.inf)  # the others are in no pair
-        for part in torch.arange(len(image), device=scores.device).split(max(1, elements // scores.shape[1])):
-            _add_pairs(scores, negatives, (image[part], label[part]), share[part], total, gradient)
+        own, negatives = scores[positives], scores.masked_fill(out, -torch.inf)  # what is out is in no pair
+        for first in range(0, len(image), size := max(1, elements // scores.shape[1])):
+            part = slice(first, first + size)
+            _add_pairs(negatives, own[part], (image[part], label[part]), share[part], total, gradient)
         ctx.save_for_backward(gradient)
         return total
 
@@ -121,16 +148,11 @@ class _Ranked(torch.autograd.Function):
 
 
 def _add_pairs(
-    scores: Tensor,
-    negatives: Tensor,
-    positives: tuple[Tensor, Tensor],
-    share: Tensor,
-    total: Tensor,
-    gradient: Tensor,
+    negatives: Tensor, own: Tensor, positives: Positives, share: Tensor, total: Tensor, gradient: Tensor
 ) -> None:
     """Add the pairs of some positives to the loss and its gradient; what they take is free again afterwards."""
     image, _ = positives
-    gap = negatives[image].sub_(scores[positives][:, None])
+    gap = negatives.index_select(0, image).sub_(own[:, None])
     total.index_add_(0, image, F.softplus(gap).sum(1) * share)
     pull = gap.sigmoid_().mul_(share[:, None])
     gradient.index_put_(positives, -pull.sum(1), accumulate=True)

@@ -46,7 +46,13 @@ class SemanticTask(nn.Module):
 
     def prepare(self, source: Source) -> None:
         """Check the labels, and turn a projector towards the teacher's embeddings. Raises: UsageError."""
-        check_multilabels(source.labels, len(self.net.head.bank))
+        labels, bank = source.labels, self.net.head.bank
+        if labels is not None and labels.dim() == 2 and labels.shape[1] != len(bank):
+            found = f"a bank of {len(bank)} labels, and images with {labels.shape[1]}"
+            raise UsageError(
+                "train a semantic head", found, "give words of the data's classes, in their order (only: ...)"
+            )
+        check_multilabels(labels, len(bank))
         if self.align and self.net.projector is not None and self.teacher is not None:
             batch, was_training = source.spread(), self.training
             with torch.no_grad():
@@ -58,8 +64,8 @@ class SemanticTask(nn.Module):
         targets, bank = labels_of(batch), self.net.head.bank
         z = self.net.embed(*batch.inputs)
         directions = self.net.head.directions(z)
-        terms = {"sdl": self.loss(directions, bank, targets)}
-        scores = label_scores(directions, bank)
+        sdl, scores = self.loss.scored(directions, bank, targets)
+        terms = {"sdl": sdl}
         if self.teacher is not None and (self.alpha or self.beta):
             terms |= self._taught(batch, z, scores)
         weights = {"sdl": 1.0, "kl": self.alpha, "l2": self.beta}

@@ -10,6 +10,7 @@ from edgesmith.compress.logs import Log
 from edgesmith.compress.optimizer import OptimizerChoice, OptimizerName, Schedule
 from edgesmith.compress.ranks import TIMEOUT_S
 from edgesmith.errors import UsageError
+from edgesmith.targets import rules_of
 
 # Settings of the machine and of what is shown: they do not make it another training.
 MACHINE = ("threads", "accelerator", "log", "timeout_s")
@@ -75,3 +76,22 @@ class FitConfig:
             warmup_epochs=self.warmup_epochs,
             clip=self.clip,
         )
+
+
+@dataclass(frozen=True)
+class Qat:
+    """Quantization-aware training (qat.py) for one family; other families can calibrate the weights that come out.
+
+    freeze_ranges: after so many epochs the step sizes stay and the weights settle under them; None: they always learn.
+    calibration: how many training samples the step sizes start from. Raises: UsageError.
+    """
+
+    family: str = "ort"
+    freeze_ranges: int | None = None
+    calibration: int = 256
+
+    def __post_init__(self) -> None:
+        rules_of(self.family)
+        if self.calibration < 1 or (self.freeze_ranges is not None and self.freeze_ranges < 0):
+            found = f"calibration {self.calibration}, freeze_ranges {self.freeze_ranges}"
+            raise UsageError("train aware of quantization", found, "give at least 1 sample, and epochs from 0 on")

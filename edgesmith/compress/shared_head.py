@@ -60,14 +60,24 @@ def fold(head: nn.Linear, projector: nn.Linear | None) -> nn.Linear:
 
 
 class HeadEnsemble(nn.Module):
-    """Log of (1 - a) softmax(own) + a softmax(shared): logits whose softmax is equation (4)."""
+    """Log of (1 - a) softmax(own) + a softmax(shared): logits whose softmax is equation (4).
 
-    def __init__(self, own: nn.Linear, shared: nn.Linear, a_th: float) -> None:
+    several: several classes an image, each a coin: logits whose sigmoid is that mean of sigmoids.
+    """
+
+    def __init__(self, own: nn.Linear, shared: nn.Linear, a_th: float, several: bool = False) -> None:
         super().__init__()
-        self.own, self.shared, self.a_th = own, shared, a_th
+        self.own, self.shared, self.a_th, self.several = own, shared, a_th, several
 
     def forward(self, z: Tensor) -> Tensor:
-        own, shared = self.own(z).softmax(1), self.shared(z).softmax(1)
+        own, shared = self.own(z), self.shared(z)
+        if self.several:
+            return self._log_mean(own.sigmoid(), shared.sigmoid()) - self._log_mean(
+                (-own).sigmoid(), (-shared).sigmoid()
+            )
+        return self._log_mean(own.softmax(1), shared.softmax(1))
+
+    def _log_mean(self, own: Tensor, shared: Tensor) -> Tensor:
         return ((1 - self.a_th) * own + self.a_th * shared).clamp_min(SMALLEST).log()
 
 
@@ -134,7 +144,10 @@ def borrow_head(net: nn.Module, head: nn.Linear | None, mode: HeadMode, start: S
 
 
 def align_projector(net: nn.Module, samples: Callable[[], Any]) -> None:
-    """Turn a borrowed head's projector, before training, from the net's embeddings to the class vectors of labels."""
+    """Turn a borrowed head's projector, before training, from the net's embeddings to the class vectors of labels.
+
+    An image of several labels has the sum of its positive labels' vectors.
+    """
     if not (isinstance(net, ProjectedNet) and net.align and net.head is not None):
         return
     batch = samples()
@@ -143,7 +156,9 @@ def align_projector(net: nn.Module, samples: Callable[[], Any]) -> None:
     was_training = net.training
     with torch.no_grad():
         z = net.eval().student.embed(*batch.inputs)  # type: ignore[operator]
-        net.projector.weight.copy_(procrustes(z.float(), net.head.weight[batch.labels]))
+        several, weight = batch.labels.dim() == 2, net.head.weight
+        vectors = (batch.labels == 1).to(weight.dtype) @ weight if several else weight[batch.labels]
+        net.projector.weight.copy_(procrustes(z.float(), vectors))
     net.train(was_training)
 
 

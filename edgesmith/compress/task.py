@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -151,11 +152,19 @@ class Averaged(Protocol):
 
 
 class Plain(nn.Module):
-    """Cross-entropy on the labels; `classes`, where known, is held against them."""
+    """A loss on the labels, shown as `term`: cross-entropy if none is given. Known `classes` are held against them."""
 
-    def __init__(self, student: nn.Module, label_smoothing: float = 0.0, classes: int = 0) -> None:
+    def __init__(
+        self,
+        student: nn.Module,
+        label_smoothing: float = 0.0,
+        classes: int = 0,
+        loss: Callable[[Tensor, Tensor], Tensor] | None = None,
+        term: str = "ce",
+    ) -> None:
         super().__init__()
-        self.student, self.label_smoothing, self.classes = student, label_smoothing, classes
+        self.student, self.classes, self.term = student, classes, term
+        self.loss = loss or partial(cross_entropy, label_smoothing=label_smoothing)
         self.notes: tuple[str, ...] = ()
         self.phases = (Phase("train", "train", self.student.parameters),)
 
@@ -168,9 +177,9 @@ class Plain(nn.Module):
 
     def step(self, batch: Batch, phase: Phase) -> StepOutput:
         labels = labels_of(batch)
-        logits = self.student(*batch.inputs)
-        loss = cross_entropy(logits, labels, self.label_smoothing)
-        return StepOutput(loss, {"ce": loss.detach(), "accuracy": accuracy(logits, labels)}, len(batch))
+        logits = logits_of(self.student, batch)
+        loss = self.loss(logits, labels)
+        return StepOutput(loss, {self.term: loss.detach(), "accuracy": accuracy(logits, labels)}, len(batch))
 
     def epoch_end(self, epoch: int) -> None:
         """Nothing changes between epochs."""
@@ -217,8 +226,21 @@ def labels_of(batch: Batch) -> Tensor:
     return batch.labels
 
 
+def logits_of(net: nn.Module, batch: Batch) -> Tensor:
+    """A net's one answer to a batch. Raises: UsageError for a net with several, such as an album net."""
+    logits = net(*batch.inputs)
+    if not isinstance(logits, Tensor):
+        found = "the net answers with more than logits"
+        raise UsageError("train by the loss of logits alone", found, "use another net, or method peta for albums")
+    return logits
+
+
 def check_labels(labels: Tensor | None, classes: int) -> None:
-    """Raise UsageError when a class number lies outside the classes; unknown labels or classes pass."""
+    """Raise UsageError for several labels a sample, or a class number outside the classes; what is not known passes."""
+    if labels is not None and labels.dim() != 1:
+        found = f"labels of shape {tuple(labels.shape)}"
+        todo = "use data with one class a sample, or a method for several (asl, csl, kd_multilabel, sdl)"
+        raise UsageError("train on one class a sample", found, todo)
     if labels is None or not classes or not len(labels):
         return
     low, high = int(labels.min()), int(labels.max())

@@ -15,6 +15,7 @@ DATASETS = Plugins(
         "multilabel": "edgesmith.data.multilabel:load",
         "multilabel-shards": "edgesmith.data.multilabel_shards:load",
         "albums": "edgesmith.data.albums:load",
+        "album-shards": "edgesmith.data.album_shards:load",
         "theme-albums": "edgesmith.data.theme_albums:load",
         "arrays": "edgesmith.data.arrays:load",
     },

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -58,8 +58,7 @@ def load(
     if not str(root) or not top.exists():
         raise MissingResource(f"load albums {root}", "no such folder or archive", "give root=FOLDER or FILE.tar")
     found, empty = _albums(top)
-    named = CUFED if classes == "cufed" else (classes,) if isinstance(classes, str) else tuple(classes)
-    labels, names, unlisted = _labels(top, found, Path(events) if str(events) else None, named)
+    labels, names, unlisted = _labels(top, found, Path(events) if str(events) else None, events_of(classes))
     skipped = [f"{album}/ (no photos)" for album in empty] + [f"{album}/ (in no list of events)" for album in unlisted]
     if strict and skipped:
         raise UsageError(f"load albums {top.name}", f"unusable: {', '.join(skipped[:5])}", "mend or remove them")
@@ -70,10 +69,16 @@ def load(
         for album, files in kept.items()
     }
     scores = _scores(Path(importance)) if str(importance) else None
-    whole, broken = _read(top, wanted, labels, scores, size, strict)
+    content = pictures(top, {name for files in wanted.values() for name in files})
+    whole, broken = read_albums(f"albums {top.name}", content, wanted, labels, scores, size, strict)
     train, judged = held_out(whole, holdout, seed)
     skipped += broken
     return album_data(f"albums {top.name}", train, judged, names, photos, sampling, calibration, seed, tuple(skipped))
+
+
+def events_of(classes: str | Sequence[str]) -> tuple[str, ...]:
+    """The names of the events; "cufed" stands for its own."""
+    return CUFED if classes == "cufed" else (classes,) if isinstance(classes, str) else tuple(classes)
 
 
 def _albums(root: Path) -> tuple[dict[str, list[str]], list[str]]:
@@ -116,31 +121,36 @@ def _no_strangers(asked: str, found: set[str], classes: Sequence[str]) -> None:
         raise UsageError(asked, f"events that are in no class: {strangers[:5]}", "name all of them in classes")
 
 
-def _read(
-    root: Path,
+def read_albums(
+    name: str,
+    content: Iterable[tuple[str, bytes]],
     wanted: Mapping[str, list[str]],
     labels: Mapping[str, Any],
     scores: Mapping[str, float] | None,
     size: int,
     strict: bool,
 ) -> tuple[Albums, list[str]]:
-    place = {name: (row, column) for row, files in enumerate(wanted.values()) for column, name in enumerate(files)}
+    """The photos of `content` in the places of the `wanted` ones (album -> photos), and the names of what is broken.
+
+    labels: album -> label, or none at all; scores: photo -> importance. Raises: DamagedArtifact, MissingResource.
+    """
+    place = {photo: (row, column) for row, files in enumerate(wanted.values()) for column, photo in enumerate(files)}
     shape = (len(wanted), max(map(len, wanted.values()), default=0))
     images, mask = np.zeros((*shape, size, size, 3), np.uint8), np.zeros(shape, np.uint8)
     truth, skipped = np.full(shape, np.nan, np.float32), []
-    for name, content in pictures(root, set(place)):
+    for photo, file in content:
         try:
-            images[place[name]], mask[place[name]] = squish(decode(content, name), (size, size)), 1
-            truth[place[name]] = np.nan if scores is None else scores.get(name, np.nan)
+            images[place[photo]], mask[place[photo]] = squish(decode(file, photo), (size, size)), 1
+            truth[place[photo]] = np.nan if scores is None else scores.get(photo.removeprefix("./"), np.nan)
         except DamagedArtifact:
             if strict:
                 raise
-            skipped.append(name)
+            skipped.append(photo)
     usable = np.flatnonzero(mask.any(1))
     albums = list(wanted)
     skipped += [f"{album}/ (no readable photo)" for row, album in enumerate(albums) if not mask[row].any()]
     if not len(usable):
-        raise MissingResource(f"load albums {root.name}", "no photo in it can be read", "replace them")
+        raise MissingResource(f"load {name}", "no photo in it can be read", "replace them")
     numbers = np.array([labels[album] for album in albums]) if labels else None
     whole = Albums(images, mask, numbers, None if scores is None else truth, tuple(albums))
     return whole.take(usable), skipped

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -54,17 +55,31 @@ def load(
 
 def read_arrays(path: Path) -> Arrays:
     """Every array of an .npz. Raises: MissingResource, UntrustedFile (Python objects in it), DamagedArtifact."""
+    with _reading(path, ".npz"), np.load(path, allow_pickle=False) as file:
+        return {key: file[key] for key in file.files}
+
+
+def read_array(path: Path) -> np.ndarray:
+    """The array of an .npy. Raises: MissingResource, UntrustedFile (Python objects in it), DamagedArtifact."""
+    with _reading(path, ".npy"):
+        found = np.load(path, allow_pickle=False)
+        if not isinstance(found, np.ndarray):
+            raise TypeError("an archive of several arrays")
+        return found
+
+
+@contextmanager
+def _reading(path: Path, suffix: str) -> Iterator[None]:
     if not path.is_file():
-        raise MissingResource(f"load arrays {path}", "no such file", "give source=FILE.npz")
+        raise MissingResource(f"load arrays {path}", "no such file", f"give source=FILE{suffix}")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {key: file[key] for key in file.files}
+        yield
     except ValueError as error:
         if "pickle" in str(error):
             raise UntrustedFile(f"load arrays {path}", str(error), "save plain number arrays with np.savez") from error
         raise DamagedArtifact(f"load arrays {path}", str(error), "make the file again") from error
     except (OSError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:
-        raise DamagedArtifact(f"load arrays {path}", f"not an .npz ({error})", "make the file again") from error
+        raise DamagedArtifact(f"load arrays {path}", f"not an {suffix} ({error})", "make the file again") from error
 
 
 def _check_lengths(name: str, arrays: Arrays, labels: np.ndarray | None) -> None:
@@ -92,7 +107,7 @@ def _preprocessing(name: str, arrays: Arrays, given: Preprocessing | None) -> Pr
     used = need_preprocessing(given, name)
     if len(arrays) > 1 or image.shape[1:] != (*used.size, 3):
         shapes = ", ".join(f"{key} {array.shape}" for key, array in arrays.items())
-        raise UsageError(
-            f"load {name} as pictures of {used.size}", shapes, "give one uint8 RGB array 'image' (N, H, W, 3)"
-        )
+        height, width = used.size
+        todo = f"give one uint8 RGB array 'image' (N, {height}, {width}, 3), or the model the size of the pictures"
+        raise UsageError(f"load {name} as pictures of {used.size}", shapes, todo)
     return used

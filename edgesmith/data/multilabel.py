@@ -40,6 +40,9 @@ class _Reader:
         rows = np.arange(len(labels.images))
         if self.drop_empty:
             rows = rows[(labels.labels == 1).any(1)]
+            if not len(rows):
+                what = f"none of {len(labels.images)} images has a label of these classes"
+                raise UsageError(f"read the labels of {source.parent}", what, "say empty: keep, or check the classes")
         if self.limit is not None and self.limit < len(rows):
             rows = rows[sample_rows(len(rows), self.limit, self.seed)]
         chosen = labels.take(rows)

@@ -63,7 +63,7 @@ def samples(shards: Sequence[Path], extensions: Sequence[str] | None = None) -> 
         key, files = "", dict[str, bytes]()
         with opened(shard) as tar:
             for member in plain_files(tar, shard):
-                stem, extension = _parts(member.name)
+                stem, extension = parts_of(member.name)
                 if not extension or stem.rpartition("/")[2] == "":
                     continue  # hidden files, and what has no extension, are no part of a sample
                 if stem != key:
@@ -78,7 +78,8 @@ def samples(shards: Sequence[Path], extensions: Sequence[str] | None = None) -> 
             yield Sample(key, files)
 
 
-def _parts(name: str) -> tuple[str, str]:
+def parts_of(name: str) -> tuple[str, str]:
+    """The key of a member's sample, and its extension: all that follows the first point of its file's name."""
     folder, slash, file = name.removeprefix("./").rpartition("/")
     stem, _, extension = file.partition(".")
     return folder + slash + stem, extension.lower()

@@ -9,6 +9,8 @@ EXPORTERS = Plugins(
         "onnx": "edgesmith.export.onnx:export",
         "openvino": "edgesmith.export.openvino:export",
         "coreml": "edgesmith.export.coreml:export",
+        "executorch": "edgesmith.export.executorch:export",
+        "coreai": "edgesmith.export.coreai:export",
         "tensorrt": "edgesmith.export.tensorrt:export",
         "tensorrt-rtx": "edgesmith.export.tensorrt:export_rtx",
     },

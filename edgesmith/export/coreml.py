@@ -1,4 +1,4 @@
-"""Core ML (model.mlpackage, an ML program for iOS 17 and macOS 14), made on any host by coremltools.
+"""Core ML (model.mlpackage, an ML program for iOS 17, or 18 where weights need it), made on any host by coremltools.
 
 Seen with coremltools 9.0: a program must be decomposed first ("Provided Dialect: TRAINING" otherwise); a node's
 "debug_handle" ends up beside the operations made from it, which is the only exact link from a layer to its tensor
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import shutil
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
@@ -25,7 +26,7 @@ from edgesmith.artifact import Exported
 from edgesmith.export.exporter import decomposed, failure, layer_names, prepared, quiet, record, user_outputs
 from edgesmith.graph.capture import Program, node_names
 from edgesmith.quant import QuantPlan
-from edgesmith.targets import Target
+from edgesmith.targets import Target, WeightCompression
 from edgesmith.tensors import TensorSpec
 
 LARGEST_BATCH = 1024  # Core ML wants a bound for a dynamic axis
@@ -56,6 +57,8 @@ def _hushed() -> Iterator[Any]:
 with _hushed():  # eleven lines about libraries that only macOS has, and untested versions of others
     import coremltools as ct
 
+    from edgesmith.export.coreml_weights import compressed
+
 
 def export(program: Program, plan: QuantPlan | None, target: Target, out: Path) -> Exported:
     """Write model.mlpackage. Raises: ExportFailed naming the operator and the module path."""
@@ -69,8 +72,9 @@ def export(program: Program, plan: QuantPlan | None, target: Target, out: Path) 
     with _hushed():
         model.save(str(package))
     tensors = _tensors(package, [node.name for node in exported.graph.nodes])
+    notes = _compress(model, package, target, target.compression) if target.compression else ()
     _make_repeatable(package)
-    made = record(program, plan, target, out, _layers(lowered, exported, tensors))
+    made = record(program, plan, target, out, _layers(lowered, exported, tensors), notes)
     return replace(made, inputs=_as_stored(program.inputs), outputs=_as_stored(program.outputs))
 
 
@@ -83,6 +87,7 @@ def _widen_bytes(exported: ExportedProgram) -> None:
 
 
 def _converted(program: Program, exported: ExportedProgram, target: Target) -> Any:
+    system = target.compression.system if target.compression else "iOS17"
     precision = ct.precision.FLOAT32 if target.precision == "fp32" else ct.precision.FLOAT16
     with _hushed() as heard:
         try:
@@ -90,17 +95,31 @@ def _converted(program: Program, exported: ExportedProgram, target: Target) -> A
                 exported,
                 inputs=[_input_type(spec) for spec in program.inputs],
                 outputs=[ct.TensorType(name=spec.name, dtype=_dtype(spec)) for spec in program.outputs],
-                minimum_deployment_target=ct.target.iOS17,
+                minimum_deployment_target=ct.target[system],
                 compute_precision=precision,
                 convert_to="mlprogram",
                 skip_model_load=True,
             )
         except Exception as error:  # coremltools raises whatever its translations raise
             raise failure(error, program, exported, target, log=heard.getvalue()) from error
+    return _signed(model, target)
+
+
+def _signed(model: Any, target: Target) -> Any:
+    """Say in the model what made it, and not when."""
     notes = model.user_defined_metadata
     notes["edgesmith"], notes["target"] = edgesmith.__version__, target.name
     notes.pop("com.github.apple.coremltools.conversion_date", None)
     return model
+
+
+def _compress(model: Any, package: Path, target: Target, how: WeightCompression) -> tuple[str, ...]:
+    """Put the model with compressed weights in the package's place; the names of its tensors stay as they are."""
+    with _hushed():
+        smaller, note = compressed(model, how)
+        shutil.rmtree(package)
+        _signed(smaller, target).save(str(package))
+    return (note,)
 
 
 def _input_type(spec: TensorSpec) -> Any:
@@ -139,7 +158,7 @@ def _layers(program: Program, exported: ExportedProgram, tensors: dict[str, str]
 
 def _make_repeatable(package: Path) -> None:
     """The same bytes for the same model: leave out what coremltools keeps for another tool, number by content."""
-    (package / _HANDLES).unlink()
+    (package / _HANDLES).unlink(missing_ok=True)
     main = package / "Data" / "com.apple.CoreML" / "model.mlmodel"
     spec = ct.proto.Model_pb2.Model.FromString(main.read_bytes())
     main.write_bytes(spec.SerializeToString(deterministic=True))  # maps are otherwise in the order of hashes

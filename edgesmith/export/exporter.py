@@ -27,6 +27,8 @@ _BY_NODE = (re.compile(r"%(\w+) : .*call_function"), re.compile(r"[Uu]nsupported
 _BY_OPERATOR = (
     re.compile(r"convert function for op '(\w+)' not implemented"),
     re.compile(r"converting '(?:\w+::)?(\w+?)(?:\.\w+)?' op"),
+    re.compile(r"Missing out variants: \{'\w+::(\w+)"),  # ExecuTorch
+    re.compile(r"unable to handle call function op: target: (\w+)"),
     re.compile(r"%\w+ : .*target=torch\.ops\.\w+\.(\w+)"),  # a part of one of ours: prims.bessel_j0
 )
 
@@ -60,10 +62,10 @@ def prepared(program: Program, plan: QuantPlan | None, target: Target) -> Progra
     return folded
 
 
-def decomposed(program: Program) -> ExportedProgram:
+def decomposed(program: Program, largest_batch: int | None = None) -> ExportedProgram:
     """The exported program in the inference dialect: what coremltools takes, and what keeps names the same for all."""
     with quiet():
-        return exported_program(program).run_decompositions({})
+        return exported_program(program, largest_batch).run_decompositions({})
 
 
 def user_outputs(exported: ExportedProgram, program: Program) -> dict[str, str]:

@@ -11,6 +11,7 @@ from torch import Tensor, fx
 from edgesmith.graph.operators import feeds_output
 from edgesmith.graph.quiet import import_noise_hushed
 from edgesmith.quant import BiasOf, EdgeQuant, QuantPlan, QuantSpec
+from edgesmith.targets import rules_of
 
 with import_noise_hushed():
     from torchao.quantization.pt2e.observer import ObserverBase
@@ -55,10 +56,11 @@ class PlanQuantizer(Quantizer):
 
     def annotate(self, model: fx.GraphModule) -> fx.GraphModule:
         ours = {node.name: node for node in model.graph.nodes}
+        outputs = not rules_of(self.plan.family).float_output
         for edge, how in self.plan.edges.items():
             quant = self.plan.resolve(edge)
             if quant is not None and not isinstance(how, BiasOf):
-                _annotate(ours[self.nodes[edge].name], specification(quant))
+                _annotate(ours[self.nodes[edge].name], specification(quant), outputs)
         return model
 
     def validate(self, model: fx.GraphModule) -> None:
@@ -87,9 +89,9 @@ def _scheme(spec: QuantSpec) -> torch.qscheme:
     return torch.per_tensor_symmetric if spec.symmetric else torch.per_tensor_affine
 
 
-def _annotate(node: fx.Node, spec: QuantizationSpec) -> None:
-    """Quantize a value for all its readers; an output of the model keeps the float value."""
-    if node.op != "get_attr" and not feeds_output(node):
+def _annotate(node: fx.Node, spec: QuantizationSpec, outputs: bool) -> None:
+    """Quantize a value for all its readers; an output of the model keeps the float value unless `outputs`."""
+    if node.op != "get_attr" and (outputs or not feeds_output(node)):
         _annotation(node).output_qspec = spec
         return
     for user in node.users:

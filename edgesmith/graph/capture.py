@@ -53,15 +53,15 @@ def capture(
     return Program(graph_module, inputs, outputs, tensors, paths, dynamic_batch, digest=digest)
 
 
-def exported_program(program: Program) -> ExportedProgram:
+def exported_program(program: Program, largest_batch: int | None = None) -> ExportedProgram:
     """Export the graph again for the exporters: inputs bear their own names, outputs stand in program.outputs' order.
 
-    The batch is the example's, or dynamic where the program says so. Raises: ExportFailed.
+    The batch is the example's, or dynamic where the program says so, up to largest_batch. Raises: ExportFailed.
     """
     example = program.example
     shapes: _Shapes | None = None
     if program.dynamic_batch:
-        batch = Dim("batch", min=1)
+        batch = Dim("batch", min=1, max=largest_batch)
         example, shapes = _two_samples(example), [{0: batch} if spec.dynamic else {} for spec in program.inputs]
     try:
         return _export(program.module, example, None, shapes)

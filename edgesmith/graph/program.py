@@ -123,4 +123,4 @@ def check_program(program: Program, plan: QuantPlan) -> None:
     """Refuse a plan of another model, or of other weights of this one. Raises: UsageError naming both digests."""
     if plan.program and program.digest and plan.program != program.digest:
         found = f"the plan was derived from model {plan.program}, this one is {program.digest}"
-        raise UsageError(f"apply a plan for {plan.family}", found, "derive a plan from this model with these weights")
+        raise UsageError(f"apply a plan for {plan.family}", found, "derive the plan from this model with these weights")

@@ -15,7 +15,7 @@ from edgesmith.graph.program import Program, check_program
 from edgesmith.graph.quiet import import_noise_hushed
 from edgesmith.graph.rewrite import planned
 from edgesmith.quant import BiasOf, EdgeQuant, QuantPlan
-from edgesmith.targets import check_plan
+from edgesmith.targets import check_plan, rules_of
 
 with import_noise_hushed():
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
@@ -71,7 +71,7 @@ def _check_numbers(plan: QuantPlan, result: Program) -> None:
     inputs = dict(
         zip((f"input:{spec.name}" for spec in result.inputs), result.module.graph.find_nodes(op="placeholder"))
     )
-    expected = 0
+    expected, outputs = 0, not rules_of(plan.family).float_output
     for edge, how in plan.edges.items():
         quant = plan.resolve(edge)
         if quant is None or isinstance(how, BiasOf):
@@ -81,16 +81,16 @@ def _check_numbers(plan: QuantPlan, result: Program) -> None:
             _check_weight(edge, quant, result.module, by_path[path])
         else:
             node = inputs[edge] if edge in inputs else by_path[path]
-            expected += _check_value(edge, quant, node)
+            expected += _check_value(edge, quant, node, outputs)
     found = sum(node.target is _PER_TENSOR[0] for node in result.module.graph.nodes)
     if found != expected:
         raise _mismatch("all edges", f"{found} quantize operators where the plan has {expected}")
 
 
-def _check_value(edge: str, quant: EdgeQuant, node: fx.Node) -> int:
-    """How many quantize operators stand behind `node`: one, or none when nobody reads it but an output."""
+def _check_value(edge: str, quant: EdgeQuant, node: fx.Node, outputs: bool) -> int:
+    """How many quantize operators stand behind `node`: one, or none when nobody reads it but a float output."""
     behind = [user for user in node.users if user.target is _PER_TENSOR[0]]
-    readers = [user for user in node.users if user.op != "output"]
+    readers = [user for user in node.users if outputs or user.op != "output"]
     if len(behind) != len(readers) or len(behind) > 1:
         raise _mismatch(edge, f"{len(behind)} quantize operators for {len(readers)} readers")
     wanted = (float(quant.scale), int(quant.zero_point), quant.spec.qmin, quant.spec.qmax)

@@ -23,14 +23,16 @@ from edgesmith.graph.operators import (
     source,
 )
 from edgesmith.graph.program import Origin, Program
-from edgesmith.quant import QuantPlan
+from edgesmith.quant import QuantPlan, rounded
 
 __all__ = [
     "batchnorm_to_depthwise",
     "fold_batchnorm",
+    "folded_norms",
     "lower_activations",
     "planned",
     "pointwise_to_linear",
+    "round_weights",
     "scale_channels",
     "shift_biases",
     "simplify",
@@ -47,7 +49,8 @@ def simplify(program: Program) -> Program:
 
 
 def planned(program: Program, plan: QuantPlan) -> Program:
-    """The float program that a plan's edges belong to: simplified, scaled, lowered, biases shifted.
+    """The float program that a plan's edges belong to: simplified, scaled, lowered, biases shifted, weights rounded
+    where the plan says how.
 
     Raises: UsageError for a form of a PReLU that its slopes do not allow.
     """
@@ -57,7 +60,25 @@ def planned(program: Program, plan: QuantPlan) -> Program:
     if wrong is not None:
         found = "the form is wrong for its slopes above 1, and the channels cannot be flipped"
         raise UsageError(f"lower {wrong!r} as {plan.rewrites[wrong]!r}", found, "derive a plan from this model")
-    return shift_biases(lower_activations(scaled, plan.rewrites), plan.bias_shifts)
+    return round_weights(shift_biases(lower_activations(scaled, plan.rewrites), plan.bias_shifts), plan)
+
+
+def round_weights(program: Program, plan: QuantPlan) -> Program:
+    """Put weights whose rounding is learned on their grid, so that everybody rounds them to the same integers.
+
+    Raises: UsageError for a plan of another program.
+    """
+    if not plan.rounded_up:
+        return program
+    module, paths, origins = program.copy()
+    nodes = {paths[node.name]: node for node in module.graph.nodes if node.name in paths}
+    for path, up in plan.rounded_up.items():
+        quant = plan.resolve(f"{path}:weight")
+        if path not in nodes or not is_weighted(nodes[path]) or quant is None:
+            raise UsageError(f"round the weights of {path}", "no such layer in this model", "derive the plan again")
+        weight = rounded(constant(module, nodes[path], 1).numpy(), quant, np.asarray(up))
+        set_constant(module, nodes[path], 1, torch.from_numpy(weight), str(source(nodes[path], 1).target))
+    return program.rewritten(module, paths, origins)
 
 
 def shift_biases(program: Program, shifts: Mapping[str, np.ndarray]) -> Program:
@@ -93,6 +114,12 @@ def fold_batchnorm(program: Program) -> Program:
             norm.replace_all_uses_with(source(norm))
             module.graph.erase_node(norm)
     return program.rewritten(module, paths, origins)
+
+
+def folded_norms(program: Program) -> dict[str, fx.Node]:
+    """Layer path -> the batch norm that fold_batchnorm folds into that layer."""
+    found = ((_foldable(node), node) for node in program.module.graph.nodes)
+    return {program.paths[layer.name]: norm for layer, norm in found if layer is not None}
 
 
 def batchnorm_to_depthwise(program: Program) -> Program:

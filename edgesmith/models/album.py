@@ -65,7 +65,10 @@ class FrameEncoder(nn.Module):
     def _check(self, photos: Tensor, mask: Tensor) -> None:
         wanted = (*self.size, 3)
         if photos.dim() != 5 or tuple(photos.shape[2:]) != wanted or not photos.shape[1]:
-            found, todo = f"photos {tuple(photos.shape)}", "resize the photos, one or more an album"
+            found, todo = (
+                f"photos {tuple(photos.shape)}",
+                "give the data and the net one size of photos, and one photo or more an album",
+            )
             raise UsageError(f"albums of photos (N, S, {', '.join(map(str, wanted))})", found, todo)
         if mask.dim() != 2 or mask.shape[1] != photos.shape[1] or mask.shape[0] != photos.shape[0]:
             found = f"mask {tuple(mask.shape)} for photos {tuple(photos.shape[:2])}"

@@ -25,6 +25,8 @@ _BUILD_NEEDS = {
     "onnx": ("torch", "onnx", "onnxscript"),
     "openvino": ("torch", "onnx", "onnxscript", "openvino"),
     "coreml": ("torch", "coremltools"),
+    "executorch": ("torch", "executorch"),
+    "coreai": ("torch", "coreai_torch"),
     "tensorrt": ("torch", "onnx", "onnxscript", "tensorrt"),
     "tensorrt-rtx": ("torch", "onnx", "onnxscript", "tensorrt_rtx"),
 }
@@ -33,6 +35,8 @@ _RUN_NEEDS = {
     "ort": ("onnxruntime",),
     "openvino": ("openvino",),
     "coreml": ("coremltools",),
+    "executorch": ("torch", "executorch"),
+    "coreai": ("coreai",),
     "tensorrt": ("tensorrt",),
     "tensorrt-rtx": ("tensorrt_rtx",),
 }
@@ -64,7 +68,9 @@ def _missing(modules: tuple[str, ...]) -> str:
 def _cannot_run(runtime: str) -> str:
     """What stands in the way although the package is there, as far as it can be told without a model."""
     if runtime == "coreml" and platform.system() != "Darwin":
-        return "Core ML executes on macOS only: run the same job on a Mac"
+        return _missing(("torch",))  # our interpreter runs it: accuracy is measured, latency on a Mac only
+    if runtime == "coreai":
+        return "Core AI runs on macOS 27 and later, and edgesmith does not run it yet"
     if runtime.startswith("tensorrt"):
         return "running TensorRT engines needs an NVIDIA GPU, and is not there yet"
     try:

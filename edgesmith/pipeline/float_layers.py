@@ -28,21 +28,21 @@ class FloatLayer:
 
 
 def float_layers(
-    program: Program, plan: QuantPlan, asked: Collection[str] = (), for_accuracy: Collection[str] = ()
+    program: Program, plan: QuantPlan, asked: Collection[str] = (), kept: Collection[str] = (), why: str = ""
 ) -> tuple[FloatLayer, ...]:
     """Operators that a plan does not quantize, those with the most work first.
 
-    asked: paths the user keeps in float. for_accuracy: layers kept in float so that the drop of accuracy holds.
+    asked: paths the user keeps in float. kept: layers that were chosen to stay in float, and why.
     """
     lowered, folded = planned(program, plan), simplify(program)
     macs = layer_macs(lowered)
     total = sum(macs.values()) or 1
-    wanted, needed = kept_layers(folded, asked), kept_layers(folded, for_accuracy)
+    wanted, needed = kept_layers(folded, asked), kept_layers(folded, kept)
     rows = []
     for path, node in lowered.nodes.items():
         if plan.precision.get(path, "fp32") != "int8":
             whole = owner(path, plan.rewrites)
-            reason = "needed for the accuracy" if whole in needed else "asked" if whole in wanted else ""
+            reason = why if whole in needed else "asked" if whole in wanted else ""
             rows.append(FloatLayer(path, operator_name(node), macs[path] / total, reason or _reason(plan, whole, node)))
     return tuple(sorted(rows, key=lambda row: -row.macs_share))
 

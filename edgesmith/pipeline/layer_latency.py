@@ -25,8 +25,9 @@ from edgesmith.graph.program import Program
 from edgesmith.pipeline.produce import build_targets
 from edgesmith.pipeline.sources import Source
 from edgesmith.quant import QuantPlan
-from edgesmith.results import BenchRecord, Interval
+from edgesmith.results import BenchRecord, Interval, Verdict
 from edgesmith.tensors import random_feed
+from edgesmith.verify.gate import STEADY, decide
 
 Say = Callable[[str], None]
 Planner = Callable[[Collection[str]], QuantPlan]  # paths kept in float -> the plan with all others in int8
@@ -123,6 +124,19 @@ def measured_latency(
     whole = float(np.median(references))
     rows = tuple(GroupLatency(group, _more(ratios[f"group-{n}"], whole)) for n, group in enumerate(groups))
     return LayerLatency(name, whole, rows, _more(noise, whole), drift, time.monotonic() - started)
+
+
+def time_verdict(found: LayerLatency, max_ms: float) -> Verdict:
+    """Whether the artefact with the one group of `found` in float takes at most `max_ms` (p50)."""
+    more = found.groups[0].saved_ms
+    low, high = (None if end is None else found.all_int8_ms + end for end in (more.low, more.high))
+    p50 = Interval(found.all_int8_ms + more.value, low, high, more.confidence)
+    state, _ = decide(p50, "<=", max_ms, 1)
+    ends = [f"{end:.4g}" if end is not None else "unbounded" for end in (low, high)]
+    text = f"{p50.value:.4g} ms ({ends[0]} to {ends[1]})"
+    if not found.sentinel_drift <= STEADY:
+        state, text = "inconclusive", f"{text}; but the machine's own speed changed by {found.sentinel_drift:.0%}"
+    return Verdict("max_ms", found.target, state, f"p50_ms <= {max_ms:g}", text)
 
 
 def _more(ratio: Interval, reference_ms: float) -> Interval:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from edgesmith.artifact import Exported, load_exported
 from edgesmith.bench.adopt import adopt
 from edgesmith.errors import MissingResource, UsageError
 from edgesmith.pipeline.doctor import is_artifact
+from edgesmith.plugins import missing_package
 from edgesmith.runtimes import RUNTIMES
 from edgesmith.runtimes.session import RunOptions
 from edgesmith.tensors import Arrays
@@ -37,11 +40,14 @@ class Answer:
         records.write_bytes(file, content.getvalue())
 
 
-def predict(artifact: Path, input_file: Path, threads: int, top: int) -> Answer:
-    """Run one picture (through the artefact's own preprocessing) or one .npz of inputs.
+def predict(artifact: Path, input_file: Path, threads: int, top: int, mode: str = "fp16") -> Answer:
+    """Run one picture (through the artefact's own preprocessing), one .npz of inputs, or the one input in a .npy.
 
+    mode: how the interpreter rounds that runs Core ML packages elsewhere than on a Mac.
     Raises: UsageError when the input does not fit, MissingResource when a file or the runtime is absent.
     """
+    if is_foreign_package(artifact):
+        return Answer(*_interpreted(artifact, input_file, top, mode))
     with tempfile.TemporaryDirectory() as folder:
         exported = open_any(artifact, Path(folder))
         feed = _read(input_file, exported)
@@ -50,18 +56,40 @@ def predict(artifact: Path, input_file: Path, threads: int, top: int) -> Answer:
     return Answer(outputs, _best(outputs, exported.labels, top))
 
 
+def _interpreted(package: Path, file: Path, top: int, mode: str) -> tuple[Arrays, tuple[tuple[str, float], ...]]:
+    try:
+        from edgesmith.pipeline.packages import predict_package
+    except ModuleNotFoundError as error:
+        raise missing_package(error, f"run {package.name} without macOS") from error
+    return predict_package(package, file, top, mode)
+
+
 def open_any(path: Path, folder: Path) -> Exported:
     """An artefact of ours, checked, or a file made by anyone, adopted into `folder`."""
     return load_exported(path) if is_artifact(path) else adopt(path, folder)
 
 
+def is_foreign_package(path: Path) -> bool:
+    """Whether this is a Core ML package made by anyone, and there is no Core ML here to run it."""
+    return path.suffix == ".mlpackage" and not is_artifact(path) and sys.platform != "darwin"
+
+
+def read_inputs(file: Path, names: Sequence[str]) -> Arrays:
+    """The arrays of a .npz by their names, or the one array of a .npy for a model of one input. Raises: UsageError."""
+    from edgesmith.data.arrays import read_array, read_arrays
+
+    if file.suffix == ".npz":
+        return read_arrays(file)
+    if len(names) != 1:
+        raise UsageError(f"input {file}", f"the model has the inputs {list(names)}", "give a .npz with all of them")
+    return {names[0]: read_array(file)}
+
+
 def _read(file: Path, exported: Exported) -> Arrays:
     if not file.is_file():
         raise MissingResource(f"input {file}", "no such file", "check the path")
-    if file.suffix == ".npz":
-        from edgesmith.data.arrays import read_arrays
-
-        return read_arrays(file)
+    if file.suffix in (".npz", ".npy"):
+        return read_inputs(file, [spec.name for spec in exported.inputs])
     if exported.preprocessing is None:
         raise UsageError(f"input {file}", "the artefact has no preprocessing for pictures", "give a .npz of its inputs")
     from edgesmith.data.images import decode, squish

@@ -28,7 +28,7 @@ from edgesmith.tensors import Arrays, Preprocessing, TensorSpec, random_feed
 Say = Callable[[str], None]
 BUNDLE = "bundle.json"
 # Families whose int8 kernels are not those of this machine.
-_INSTRUCTION_SETS = {"coreml": "apple", "tensorrt": "cuda"}
+_INSTRUCTION_SETS = {"coreml": "apple", "tensorrt": "cuda", "executorch": "xnnpack"}
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,11 @@ def _typed(spec: TensorSpec, array: np.ndarray) -> np.ndarray:
     return array
 
 
+def instruction_set_of(family: str) -> str:
+    """The instruction set that plans of a family are made for here: a processor's own is that of this machine."""
+    return _INSTRUCTION_SETS.get(family, this_machine().instruction_set)
+
+
 def plan_targets(
     program: Program,
     ranges: RangeRecord,
@@ -131,10 +136,9 @@ def plan_targets(
     samples: what biases are corrected on (`correcting`); without, they are corrected in closed form.
     """
     folded = fold_batchnorm(program)
-    host = this_machine().instruction_set
     families = dict.fromkeys(row.family for row in map(target, names) if row.family)
     return {
-        f: derive(folded, ranges, f, _INSTRUCTION_SETS.get(f, host), keep_float, ranges_by=ranges_by, samples=samples)
+        f: derive(folded, ranges, f, instruction_set_of(f), keep_float, ranges_by=ranges_by, samples=samples)
         for f in families
         if f
     }

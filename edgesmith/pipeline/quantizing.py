@@ -23,11 +23,12 @@ from edgesmith.pipeline.choose_ranges import Ranges, RangesChoice, calibrate_and
 from edgesmith.pipeline.float_layers import FloatLayer, float_layers
 from edgesmith.pipeline.judge import REFERENCE, run_outputs
 from edgesmith.pipeline.judged_drop import NONE, drop_of, metric_of
-from edgesmith.pipeline.layer_latency import LayerLatency, Where, groups_of, measured_latency, work_of
+from edgesmith.pipeline.layer_latency import LayerLatency, Where, groups_of, measured_latency, time_verdict, work_of
 from edgesmith.pipeline.plans import save_plans
 from edgesmith.pipeline.produce import build_targets, calibrate, correcting, plan_targets, tensor_batches
 from edgesmith.pipeline.sources import Inputs, Source
 from edgesmith.quant import QuantPlan, RangeMethod, RangeRecord
+from edgesmith.results import Verdict
 from edgesmith.targets import target
 from edgesmith.tensors import Arrays
 
@@ -74,7 +75,8 @@ class Quantized:
     """A family's plan, and what was measured to find it.
 
     asked: paths kept in float by the user. kept: layers kept in float for the accuracy, or because time allows it.
-    predicted_ms: all int8 and what the kept layers cost more, by what was measured; only where a time was asked for.
+    predicted_ms: all int8 and what the kept layers cost more, by what was measured of their groups; timed: whether the
+    plan's own artefact then holds the time. Both only where a time was asked for.
     """
 
     target: str
@@ -86,29 +88,50 @@ class Quantized:
     latency: LayerLatency | None = None
     predicted_ms: float | None = None
     control: Control | None = None
+    timed: Verdict | None = None
+
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """Whether the plan holds what it was to hold, as its artefact was measured."""
+        own = self.control.verdict if self.control is not None else None
+        return tuple(verdict for verdict in (own, self.timed) if verdict is not None)
 
     @property
     def floats(self) -> tuple[FloatLayer, ...]:
         """What the plan leaves in float, and why."""
-        return float_layers(self.program, self.plan, self.asked, self.kept)
+        why = "needed for the accuracy" if self.predicted_ms is None else "the time allows it"
+        return float_layers(self.program, self.plan, self.asked, self.kept, why)
 
 
 def save_quantized(folder: Path, ranges: RangeRecord, found: Sequence[Quantized]) -> None:
-    """ranges.json, a plan a family, and sensitivity-, latency- and control-<family>.json of what was measured."""
+    """ranges.json, a plan a family, and and <kind>-<family>.json of what was measured to find them."""
     save_plans(folder, ranges, {made.plan.family: made.plan for made in found})
     for made in found:
-        measured = {"sensitivity": made.sensitivities, "latency": made.latency, "control": made.control}
+        searched = {"sensitivity": made.sensitivities, "latency": made.latency, "control": made.control}
+        measured = {**searched, "time": made.timed}
         for name, record in measured.items():
             if record is not None:
                 records.save(folder / f"{name}-{made.plan.family}.json", record)
 
 
+def as_derived(plan: QuantPlan) -> QuantPlan:
+    """Nothing more is done to a derived plan."""
+    return plan
+
+
 def quantized(
-    setting: Setting, names: Sequence[str], wishes: Wishes, batch: int = 50, finish: Finish = lambda plan: plan
+    setting: Setting,
+    names: Sequence[str],
+    wishes: Wishes,
+    batch: int = 50,
+    learned: QuantPlan | None = None,
+    finish: Finish = as_derived,
 ) -> tuple[RangeRecord, tuple[Quantized, ...]]:
     """Calibrate once, and find a plan for each family of the int8 targets.
 
-    finish: what is done to every plan before it is measured, such as learning how its weights are rounded.
+    learned: what training aware of quantization ended in, for its family; where layers are to stay in float the plan is
+    derived from the calibration like any other. finish: what is done to every derived plan before it is measured, such
+    as learning how its weights are rounded.
     Raises: UsageError for wishes that exclude each other or lack data, for calibration inputs that say nothing, or for
     a budget that no plan keeps.
     """
@@ -119,6 +142,8 @@ def quantized(
     fixed: RangeMethod = "mse" if wishes.ranges == "auto" else wishes.ranges
 
     def planner(name: str, kept: Collection[str]) -> QuantPlan:
+        if learned is not None and target(name).family == learned.family and not kept:
+            return learned
         choice = chosen.get(name)
         method = choice.method if choice else fixed
         plan = finish(next(iter(plan_targets(setting.program, ranges, (name,), kept, method, samples).values())))
@@ -141,9 +166,10 @@ def _calibrated(
     return ranges, chosen
 
 
-def load_controls(folder: Path) -> tuple[Control, ...]:
-    """The controls of all families that `save_quantized` wrote."""
-    return tuple(records.load(Control, path) for path in sorted(folder.glob("control-*.json")))
+def load_verdicts(folder: Path) -> tuple[Verdict, ...]:
+    """Whether the plans that `save_quantized` wrote hold what they were to hold."""
+    controls = [records.load(Control, path).verdict for path in sorted(folder.glob("control-*.json"))]
+    return (*controls, *(records.load(Verdict, path) for path in sorted(folder.glob("time-*.json"))))
 
 
 def quantize_all(setting: Setting, planner: Planner, names: Sequence[str], wishes: Wishes) -> tuple[Quantized, ...]:
@@ -195,11 +221,12 @@ class _Family:
     reference: _Reference
 
     def found(self) -> Quantized:
-        plan, kept, control, predicted = self.plan(()), tuple[str, ...](), None, None
-        if self.wishes.max_ms is not None:
-            kept, predicted = within_ms(self.name, self.options(), self.latency.all_int8_ms, self.wishes.max_ms)
-            plan = self.plan(kept)
-            self.setting.say(f"{self.name}: {predicted:.4g} ms predicted with {len(kept)} layers in float")
+        plan, kept, control = self.plan(()), tuple[str, ...](), None
+        predicted, timed = None, None
+        if (max_ms := self.wishes.max_ms) is not None:
+            kept, predicted = within_ms(self.name, self.options(), self.latency.all_int8_ms, max_ms)
+            plan, timed = self.plan(kept), self._timed(kept, max_ms)
+            self.setting.say(f"{self.name}: {predicted:.4g} ms predicted, {timed.found}: {timed.state}")
         elif self.wishes.max_drop is not None:
             plan, control = keep_drop(self._goal(self.wishes.max_drop))
             kept = control.kept
@@ -207,7 +234,15 @@ class _Family:
         measured = self.__dict__  # what the search has asked for
         found, latency = measured.get("sensitivities"), measured.get("latency")
         asked = self.wishes.keep_float
-        return Quantized(self.name, self.setting.program, plan, asked, kept, found, latency, predicted, control)
+        return Quantized(self.name, self.setting.program, plan, asked, kept, found, latency, predicted, control, timed)
+
+    def _timed(self, kept: tuple[str, ...], max_ms: float) -> Verdict:
+        """Whether the artefact with these layers in float holds the time."""
+        return time_verdict(self._measured([kept], "chosen"), max_ms)
+
+    def _measured(self, groups: Sequence[tuple[str, ...]], folder: str) -> LayerLatency:
+        where = Where(self.setting.device, self.folder / folder, self.setting.say, self.wishes.threads)
+        return measured_latency(self.setting.program, self.setting.source, self.name, self.plan, groups, where)
 
     def plan(self, kept: Collection[str]) -> QuantPlan:
         return self.planner(self.name, {*self.wishes.keep_float, *kept})
@@ -220,10 +255,8 @@ class _Family:
     @cached_property
     def latency(self) -> LayerLatency:
         self.setting.say(f"{self.name}: latency of groups of layers ...")
-        where = Where(self.setting.device, self.folder / "latency", self.setting.say, self.wishes.threads)
         work = work_of(self.sensitivities)
-        groups = groups_of(list(work), work)
-        return measured_latency(self.setting.program, self.setting.source, self.name, self.plan, groups, where)
+        return self._measured(groups_of(list(work), work), "latency")
 
     def options(self) -> list[Option]:
         """Each layer in int8 with its noise, and in float with what that costs more."""

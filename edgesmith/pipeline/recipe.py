@@ -26,13 +26,19 @@ StageName = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]  # it becomes part of 
 
 @dataclass(frozen=True)
 class Train:
-    """One training stage; `model` None trains the recipe's own model, `fit` holds FitConfig's options."""
+    """One training stage; `model` None trains the recipe's own model, `fit` holds FitConfig's options.
+
+    after: an earlier stage whose weights this one starts from. qat: the options of Qat (compress/settings.py); the last
+    stage then trains its task aware of quantization, and its plan is used for the targets of its family.
+    """
 
     __pydantic_config__ = _STRICT
     name: StageName
     method: Spec
     model: Spec | None = None
     fit: dict[str, Any] = field(default_factory=dict)
+    after: str | None = None
+    qat: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,8 @@ class Quantize:
     ranges: how the ends of grids are chosen; auto tries all and keeps the best by held-out calibration samples.
     keep_float, max_drop, max_ms, measure_latency: what the plans are to hold (Wishes in quantizing.py). A drop is
     judged on the evaluation split, whose headline metric it is of.
+    adaround: learn how weights are rounded. reestimate_batchnorm: measure the statistics of batch norms anew, for
+    every target alike.
     """
 
     __pydantic_config__ = _STRICT
@@ -67,6 +75,8 @@ class Quantize:
     max_ms: Annotated[float, Field(gt=0)] | None = None
     measure_latency: bool = False
     ranges: Literal["auto"] | RangeMethod = "mse"
+    adaround: bool = False
+    reestimate_batchnorm: bool = False
 
     @property
     def measures(self) -> bool:
@@ -242,6 +252,8 @@ def _plugin_problems(raw: Mapping[str, Any]) -> list[str]:
             earlier.append(str(stage.get("name")))
     if isinstance(stages, list) and stages and isinstance(stages[-1], dict) and stages[-1].get("model") is not None:
         problems.append(f"train.{len(stages) - 1}.model: the last stage trains the recipe's own model; leave it out")
+    if isinstance(stages, list):
+        problems += _qat_problems(stages, raw.get("targets"), raw.get("quantize"))
     return problems + _search_problems(raw) + _quantize_problems(raw) + _target_problems(raw.get("targets"))
 
 
@@ -321,20 +333,46 @@ def _stage_problems(stage: Mapping[str, Any], path: str, earlier: Sequence[str])
     problems += spec_problems("method", method, f"{path}.method")
     if stage.get("model") is not None:
         problems += spec_problems("model", stage["model"], f"{path}.model")
+    if stage.get("after") is not None and stage["after"] not in earlier:
+        problems.append(f"{path}.after: no earlier stage is called {stage['after']!r} (there are: {list(earlier)})")
     if stage.get("name") in earlier:
         problems.append(f"{path}.name: {stage.get('name')!r} is taken by an earlier stage")
     return problems
 
 
-def _range_problems(path: str, fit: Mapping[str, Any]) -> list[str]:
-    from edgesmith.compress.fit import FitConfig
+def _range_problems(path: str, fit: Mapping[str, Any], kind: str = "FitConfig") -> list[str]:
+    from edgesmith.compress import settings
     from edgesmith.pipeline.options import invoke
 
     try:
-        invoke(FitConfig, fit)
+        invoke(getattr(settings, kind), fit)
     except UsageError as error:
         return [f"{path}: {error.found}; {error.todo}"]
     return []
+
+
+def _qat_problems(stages: Sequence[Any], targets: Any, quantize: Any) -> list[str]:
+    """Only the last stage's plan is one for what is deployed, and some target must be of its family."""
+    from edgesmith.pipeline.options import option_problems
+
+    problems = []
+    for index, stage in enumerate(stages):
+        given = stage.get("qat") if isinstance(stage, dict) else None
+        if given is None:
+            continue
+        path = f"train.{index}.qat"
+        wrong = option_problems(path, given, "edgesmith.compress.settings:Qat") or _range_problems(path, given, "Qat")
+        if not wrong:
+            family = given.get("family", "ort")
+            named = [name for group in (targets if isinstance(targets, dict) else {}).values() for name in group or ()]
+            if family not in {TARGETS[name].family for name in named if name in TARGETS}:
+                wrong.append(f"{path}.family: no target is of the family {family!r}")
+        if isinstance(quantize, dict) and quantize.get("reestimate_batchnorm"):
+            wrong.append(f"{path}: it folds batch norms into the weights; leave out quantize.reestimate_batchnorm")
+        if index < len(stages) - 1:
+            wrong.append(f"{path}: only the last stage can be trained aware of quantization")
+        problems += wrong
+    return problems
 
 
 def _target_problems(targets: Any) -> list[str]:

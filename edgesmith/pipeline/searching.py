@@ -124,7 +124,9 @@ def _one_search(search: Search, data: Data, goal: Goal | None, weight: float, pl
     if ranks().tell(int((place / GENOTYPE).exists())):
         return load_genotype(place / GENOTYPE)
     if data.train is None:
-        raise UsageError("search", f"data {data.name!r} has no training split", "use data with labels")
+        raise UsageError(
+            "search", f"data {data.name!r} has no training split", "give labelled data, and a holdout below 1"
+        )
     method = dict(search.method)
     if goal:
         method |= {"latency_table": str(goal.table_file), "latency_weight": weight}

@@ -268,6 +268,23 @@ def read_inputs(text: str, specs: Sequence[TensorSpec], preprocessing: Preproces
     return Inputs(dict(split.inputs), data.preprocessing is not None, data.digest, split.labels, data.skipped)
 
 
+def check_data(source: Source, data: Data) -> None:
+    """Raise UsageError where data that are fed as they are have other sizes than the model takes, or where the classes
+    of both are the same in another order.
+    """
+    for spec in source.inputs if data.preprocessing is None else ():
+        array = data.calibration.inputs.get(spec.name)
+        wanted = spec.shape[1:]  # without the batch
+        found = wanted if array is None else array.shape[1:]
+        if len(found) != len(wanted) or any(isinstance(w, int) and w != f for w, f in zip(wanted, found)):
+            asked = f"feed {data.name} to {source.name}"
+            what = f"{spec.name!r} has shape {tuple(found)} a sample, the model takes {tuple(wanted)}"
+            raise UsageError(asked, what, "give the data and the model the same sizes")
+    if source.labels != data.classes and sorted(source.labels) == sorted(data.classes):
+        what = f"the model starts with {source.labels[:3]}, the data with {data.classes[:3]}"
+        raise UsageError(f"feed {data.name} to {source.name}", what, "put the classes of both in one order")
+
+
 def digest_of(spec: Mapping[str, Any]) -> dict[str, str]:
     """sha256 of every file a spec names, and of a factory's own module, so that a key changes with their content."""
     paths = {key: Path(value) for key, value in spec.items() if isinstance(value, str) and key != "use"}

@@ -18,7 +18,7 @@ from edgesmith.compress.ranks import TIMEOUT_S, launched, together
 from edgesmith.data.split import Data, digest
 from edgesmith.devices.facts import this_machine
 from edgesmith.errors import UsageError
-from edgesmith.pipeline import options, searching, training
+from edgesmith.pipeline import options, refining, searching, training
 from edgesmith.pipeline.judge import (
     Evidence,
     Table,
@@ -38,10 +38,10 @@ from edgesmith.pipeline.produce import (
     load_bundle,
 )
 from edgesmith.pipeline.quantize_step import quantize_recipe
-from edgesmith.pipeline.quantizing import load_controls
+from edgesmith.pipeline.quantizing import load_verdicts
 from edgesmith.pipeline.recipe import FOUND, Bench, LatencyGoal, Recipe, Search, as_yaml
 from edgesmith.pipeline.run import Done, Say, Step, execute, folder_of, step_keys, version_of
-from edgesmith.pipeline.sources import Source, Trust, digest_of, model_from_spec
+from edgesmith.pipeline.sources import Source, Trust, check_data, digest_of, model_from_spec
 from edgesmith.records import to_json
 from edgesmith.results import BenchRecord
 from edgesmith.targets import target
@@ -53,7 +53,13 @@ _RUNTIMES = ("torch", "onnxruntime", "openvino", "coremltools", "tensorrt", "ten
 _MODEL = ("tensors.py", "models/*.py", "data/*.py", "pipeline/sources.py", "pipeline/training.py")
 _TRAIN = (*_MODEL, "compress/*.py")
 _CAPTURE = (*_MODEL, "quant.py", "targets.py", "graph/*.py", "pipeline/produce.py")
-_QUANTIZE = ("compress/*.py", "compress/quantize/*.py", "devices/facts.py", "pipeline/quantiz*.py")
+_QUANTIZE = (
+    "compress/*.py",
+    "compress/quantize/*.py",
+    "devices/facts.py",
+    "pipeline/quantiz*.py",
+    "pipeline/refining.py",
+)
 _SEARCH = (*_TRAIN, "compress/asap/*.py", "pipeline/searching.py", "pipeline/latency_table.py")
 _RUN = ("tensors.py", "runtimes/*.py", "bench/**/*.py", "pipeline/judge.py")
 _MEASURED = (*_RUN, "pipeline/latency_table.py", "pipeline/costs.py", "pipeline/produce.py")
@@ -99,17 +105,20 @@ class Run:
         data: Data = options.call("dataset", self.recipe.data, preprocessing=self.source.preprocessing)
         if data.skipped:
             self.say(f"warning: {len(data.skipped)} unreadable images skipped: {', '.join(data.skipped[:5])}")
+        check_data(self.source, data)
         return data
 
     @cached_property
     def deployed(self) -> Source:
         """The model that is exported: the last training stage's, else the recipe's own."""
         if not self.recipe.train:
-            return model_from_spec(training.resolved(self.found.model, self.recipe.data), self.trust)
+            source = model_from_spec(training.resolved(self.found.model, self.recipe.data), self.trust)
+            return refining.reestimated(source, self.data, self.recipe.quantize)
         stage = self.found.train[-1]
         module = training.deployable(self.found, stage, self.folders(), self.trust)
         labels = self.source.labels or self.data.classes
-        return replace(self.source, module=module.eval(), labels=tuple(labels))
+        source = replace(self.source, module=module.eval(), labels=tuple(labels))
+        return refining.reestimated(source, self.data, self.recipe.quantize)
 
     @cached_property
     def keys(self) -> dict[str, str]:
@@ -151,7 +160,7 @@ class Run:
             found = None
             if goal is not None:
                 file = Path(goal.table) if goal.table else self.folder("latency-table") / searching.TABLE
-                found = searching.goal_of(search, goal, file, self._networks(goal, folder))
+                found = searching.goal_of(search, goal, file, self.networks(goal, folder))
             return searching.run_search(search, self.data, found, folder, self.say)
 
         config["fit"] = {name: value for name, value in search.fit.items() if name not in MACHINE}
@@ -168,14 +177,14 @@ class Run:
         measuring = searching.measuring_of(goal, self._threads)
 
         def work(folder: Path) -> Mapping[str, Any]:
-            return searching.measure_table(search, self._networks(goal, folder), folder)
+            return searching.measure_table(search, self.networks(goal, folder), folder)
 
         device = {"device": self._device_spec, "facts": self._lasting_facts}
         config = {"space": search.space, "measuring": asdict(measuring), "image": to_json(self.source.inputs), **device}
         sources = (*_CAPTURE, *_MEASURED, "compress/asap/*.py", "compress/quantize/*.py", "export/*.py")
         return Step("latency-table", config, work, (), sources, (*_VERSIONS, *_RUNTIMES), keeps=("networks",))
 
-    def _networks(self, goal: LatencyGoal, folder: Path) -> NetworkBench:
+    def networks(self, goal: LatencyGoal, folder: Path) -> NetworkBench:
         """Where networks of the space are timed."""
         measuring = searching.measuring_of(goal, self._threads)
         return NetworkBench(self.device, self.source.inputs[0], measuring, folder, self.say)
@@ -193,9 +202,13 @@ class Run:
         fit = {name: value for name, value in stage.fit.items() if name not in MACHINE}
         origin = {**self._origin(spec), "data": digest(self.data.train)}
         config = {"method": stage.method, "taken": files, "fit": fit, **origin}
+        sources: tuple[str, ...] = _TRAIN
+        if stage.qat is not None or stage.after is not None:
+            config |= {"after": stage.after, "qat": stage.qat, "host": this_machine().instruction_set}
+            sources = (*_TRAIN, *_CAPTURE, "compress/quantize/*.py")
         needs = (*searched, *(f"train-{other}" for other in taken))
         packages = self._packages("torch", "lightning-fabric", "numpy")
-        return Step(f"train-{stage.name}", config, work, needs, _TRAIN, packages, keeps=("last*.ckpt",), together=True)
+        return Step(f"train-{stage.name}", config, work, needs, sources, packages, keeps=("last*.ckpt",), together=True)
 
     def _quantize_step(self, needs: tuple[str, ...]) -> Step:
         int8 = [name for name in self.recipe.targets.all if target(name).family]
@@ -203,9 +216,10 @@ class Run:
         def work(folder: Path) -> Mapping[str, Any]:
             if not int8:
                 return {"plans": []}
-            section, data = self.recipe.quantize, self.data
+            section, data, stages = self.recipe.quantize, self.data, self.recipe.train
             device = self.device if section.measures else None
-            return quantize_recipe(section, self.deployed, data, int8, device, self._threads, folder, self.say)
+            learned = training.trained_plan(stages[-1], self.folders()) if stages else None
+            return quantize_recipe(section, self.deployed, data, int8, learned, device, self._threads, folder, self.say)
 
         measures = self.recipe.quantize.measures
         config = {
@@ -358,7 +372,7 @@ def _conclude(run: Run, done: Mapping[str, Done]) -> Table:
         run.data.skipped,
         searching.shown(run.folder("search")) if run.recipe.search else None,
         searching.budget_of(run.recipe.search),
-        tuple(control.verdict for control in load_controls(run.folder("quantize"))),
+        load_verdicts(run.folder("quantize")),
     )
     judgement = judge(evidence, run.recipe.limits, run.recipe.targets)
     histories = {stage.name: training.history(run.folder(f"train-{stage.name}")) for stage in run.recipe.train}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -15,15 +15,22 @@ from edgesmith.artifact import Artifact
 from edgesmith.compress.checkpoint import remove_checkpoint
 from edgesmith.compress.fit import FitConfig, fit
 from edgesmith.compress.ranks import ranks
+from edgesmith.compress.settings import Qat
 from edgesmith.compress.task import Parts, Task
 from edgesmith.data.split import Data, Evaluation
 from edgesmith.errors import UsageError
 from edgesmith.pipeline import options
+from edgesmith.pipeline.produce import instruction_set_of
 from edgesmith.pipeline.recipe import Recipe, Train
-from edgesmith.pipeline.sources import Inputs, Trust, digest_of, model_from_spec
+from edgesmith.pipeline.sources import Inputs, Source, Trust, digest_of, model_from_spec
+from edgesmith.quant import QuantPlan
+
+if TYPE_CHECKING:
+    from edgesmith.compress.qat import QuantizationAware
 
 WEIGHTS = "weights.safetensors"
 HISTORY = "history.json"
+TRAINED_PLAN = "plan.json"  # of a stage that was trained aware of quantization
 TICK_S = 0.1  # between two looks at a progress bar
 Folders = Callable[[str], Path]
 
@@ -41,7 +48,7 @@ def resolved(spec: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]
 def taken_from(stage: Train, data: Mapping[str, Any]) -> tuple[tuple[str, ...], dict[str, str]]:
     """The earlier stages a stage takes something from, and the digests of the files of a pretrained teacher."""
     others = [stage.method.get(key) for key in ("teacher", "head_from", "prior_from")]
-    names = tuple(dict.fromkeys(other for other in others if isinstance(other, str)))
+    names = tuple(dict.fromkeys(other for other in (*others, stage.after) if isinstance(other, str)))
     specs = [resolved(other, data) for other in others if isinstance(other, dict)]
     return names, {key: found for spec in specs for key, found in digest_of(spec).items()}
 
@@ -50,13 +57,34 @@ def task_of(recipe: Recipe, stage: Train, folders: Folders, trust: Trust) -> Tas
     """The Task of a stage; nets of earlier stages come with the weights they were trained to."""
     spec = resolved(stage.model or recipe.model, recipe.data)
     student = model_from_spec(spec, trust)
+    if stage.after is not None:
+        _start_from(student.module, recipe, stage.after, folders, trust)
     method = dict(stage.method)
     teacher = _other_net(recipe, method.pop("teacher", None), folders, trust)
     shared = _head_from(recipe, method.pop("head_from", None), folders, trust)
     prior = _other_net(recipe, method.pop("prior_from", None), folders, trust)
     head = getattr(student.module, "head", None)
     classes = head.out_features if isinstance(head, nn.Linear) else 0
-    return options.call("method", method, parts=Parts(student.module, teacher, classes, shared, prior))
+    task = options.call("method", method, parts=Parts(student.module, teacher, classes, shared, prior))
+    return task if stage.qat is None else _aware(task, stage.qat, student)
+
+
+def _aware(task: Task, given: Mapping[str, Any], student: Source) -> QuantizationAware:
+    from edgesmith.compress.qat import QuantizationAware  # loads torchao
+
+    qat = options.invoke(Qat, given)
+    return QuantizationAware(task, qat, instruction_set_of(qat.family), [spec.name for spec in student.inputs])
+
+
+def _start_from(net: nn.Module, recipe: Recipe, name: str, folders: Folders, trust: Trust) -> None:
+    """Give a net the weights of an earlier stage. Raises: UsageError when they do not fit."""
+    before = _other_net(recipe, name, folders, trust)
+    assert before is not None
+    try:
+        net.load_state_dict(before.state_dict())
+    except RuntimeError as error:
+        found = " ".join(str(error).split())[:200]
+        raise UsageError(f"start from stage {name!r}", found, "name a stage that deploys the same net") from error
 
 
 def _other_net(recipe: Recipe, other: Any, folders: Folders, trust: Trust) -> nn.Module | None:
@@ -91,7 +119,11 @@ def train(
     Of several processes the first alone writes.
     """
     if data.train is None:
-        raise UsageError(f"train {stage.name}", f"data {data.name!r} has no training split", "use data with labels")
+        raise UsageError(
+            f"train {stage.name}",
+            f"data {data.name!r} has no training split",
+            "give labelled data, and a holdout below 1",
+        )
     task = task_of(recipe, stage, folders, trust)
     config = options.invoke(FitConfig, stage.fit)
 
@@ -108,6 +140,8 @@ def train(
         for note in notes:
             say(f"train-{stage.name}: note: {note}")
         save_file({name: tensor.contiguous() for name, tensor in deployed.state_dict().items()}, folder / WEIGHTS)
+        if stage.qat is not None:
+            records.save(folder / TRAINED_PLAN, task.plan)  # type: ignore[attr-defined]
         records.save(folder / HISTORY, {"epochs": list(result.history)})
         remove_checkpoint(folder)
     ending = {"finished_early": True} if result.finished_early else {}
@@ -132,6 +166,11 @@ def _ticker(bar: Callable[[str, float], None] | None, name: str, epochs: int) ->
 def history(folder: Path) -> list[dict[str, Any]]:
     """The epochs of a finished stage."""
     return list(records.read(folder / HISTORY)["epochs"])
+
+
+def trained_plan(stage: Train, folders: Folders) -> QuantPlan | None:
+    """The plan of a stage that was trained aware of quantization."""
+    return None if stage.qat is None else records.load(QuantPlan, folders(stage.name) / TRAINED_PLAN)
 
 
 def stage_row(name: str, artifact: Artifact) -> dict[str, str]:

@@ -171,8 +171,9 @@ def _score(name: str, run: _Run) -> tuple[Cell | None, Cell | None]:
 
 def _best_float(measured: Mapping[str, Measurement]) -> Measurement | None:
     def is_float(m: Measurement) -> bool:
-        precision = TARGETS[m.target].precision if m.target in TARGETS else m.precision
-        return precision.lower().startswith(("fp", "bf", "float", "f32", "f16"))
+        row = TARGETS.get(m.target)
+        precision = row.precision if row else m.precision
+        return not (row and row.weights) and precision.lower().startswith(("fp", "bf", "float", "f32", "f16"))
 
     timed = [m for m in measured.values() if m.latency and m.latency.samples_ms and is_float(m)]
     return min(timed, key=lambda m: intervals.percentile(m.latency.samples_ms, 0.5).value, default=None)  # type: ignore[union-attr]

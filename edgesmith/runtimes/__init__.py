@@ -9,6 +9,8 @@ RUNTIMES = Plugins(
         "ort": "edgesmith.runtimes.ort:OrtRuntime",
         "openvino": "edgesmith.runtimes.openvino:OpenVinoRuntime",
         "coreml": "edgesmith.runtimes.coreml:CoreMLRuntime",
+        "executorch": "edgesmith.runtimes.executorch:ExecuTorchRuntime",
+        "coreai": "edgesmith.runtimes.coreai:CoreAIRuntime",
         "tensorrt": "edgesmith.runtimes.tensorrt:TensorRTRuntime",
         "tensorrt-rtx": "edgesmith.runtimes.tensorrt:TensorRTRtxRuntime",
         "null": "edgesmith.runtimes.null:NullRuntime",

@@ -1,4 +1,4 @@
-"""Core ML: coremltools predicts on macOS only; elsewhere a package can be described but not run."""
+"""Core ML: coremltools predicts on macOS only; elsewhere our interpreter runs the package (runtimes/mil)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import coremltools
 import numpy as np
 
 from edgesmith.artifact import Exported
-from edgesmith.errors import MissingResource
+from edgesmith.plugins import missing_package
 from edgesmith.runtimes.session import (
     RunOptions,
     Session,
@@ -80,9 +80,9 @@ class CoreMLRuntime:
 
     @staticmethod
     def open(exported: Exported, options: RunOptions) -> Session:
-        """Load an .mlpackage. Raises: MissingResource elsewhere than on macOS, EngineFailed."""
+        """Load an .mlpackage. Raises: EngineFailed, DamagedArtifact, UsageError, MissingPackage."""
         must_exist(exported.file)
-        return _executor(exported)
+        return _executor(exported, options)
 
     @staticmethod
     def describe(file: Path) -> Exported:
@@ -93,7 +93,8 @@ class CoreMLRuntime:
         except Exception as error:
             raise refused(f"read {file.name} with coremltools", error) from error
         inputs = tuple(_spec(value) for value in package.description.input)
-        outputs = tuple(_spec(value) for value in package.description.output)
+        shapes = _shapes(package)
+        outputs = tuple(_spec(value, shapes.get(value.name, ())) for value in package.description.output)
         return foreign("coreml", _precision(package), file, (inputs, outputs))
 
     @staticmethod
@@ -102,22 +103,43 @@ class CoreMLRuntime:
         return ()
 
 
-def _executor(exported: Exported) -> Session:
-    """The one place where what executes a package is chosen: Core ML itself, and so far nothing else."""
-    if sys.platform != "darwin":
-        raise MissingResource(
-            f"run {exported.file.name}",
-            "Core ML runs on macOS only, so this row is not_measured here",
-            "measure it on a Mac",
-        )
-    return CoreMLSession(exported)
+def _executor(exported: Exported, options: RunOptions) -> Session:
+    """The one place where what executes a package is chosen: Core ML itself, or elsewhere the interpreter."""
+    if sys.platform == "darwin":
+        return CoreMLSession(exported)
+    try:
+        from edgesmith.runtimes.mil.session import MilSession
+    except ModuleNotFoundError as error:
+        raise missing_package(error, f"run {exported.file.name} without macOS") from error
+    return MilSession(exported, options)
 
 
-def _spec(value: Any) -> TensorSpec:
+def _spec(value: Any, computed: tuple[int | str, ...] = ()) -> TensorSpec:
+    """An input as described, an axis with a range of sizes as a dynamic one; an output in the shape it is computed."""
     if value.type.WhichOneof("Type") != "multiArrayType":
         return TensorSpec(value.name, (), value.type.WhichOneof("Type") or "unknown")
     array = value.type.multiArrayType
-    return TensorSpec(value.name, tuple(int(size) for size in array.shape), _DTYPES.get(array.dataType, "float32"))
+    ranges = [(one.lowerBound, one.upperBound) for one in array.shapeRange.sizeRanges]
+    sizes = [int(size) for size in array.shape]
+    shape: tuple[int | str, ...] = tuple(
+        f"{value.name}_{axis}" if axis < len(ranges) and ranges[axis][0] != ranges[axis][1] else size
+        for axis, size in enumerate(sizes)
+    )
+    return TensorSpec(value.name, shape or computed, _DTYPES.get(array.dataType, "float32"))
+
+
+def _shapes(package: Any) -> dict[str, tuple[int | str, ...]]:
+    """Output -> its shape in the program: a package with flexible inputs says nothing of it in its description."""
+    found: dict[str, tuple[int | str, ...]] = {}
+    for function in package.mlProgram.functions.values():
+        for block in function.block_specializations.values():
+            for value in (value for operation in block.operations for value in operation.outputs):
+                axes = value.type.tensorType.dimensions
+                found[value.name] = tuple(
+                    int(axis.constant.size) if axis.HasField("constant") else f"{value.name}_{n}"
+                    for n, axis in enumerate(axes)
+                )
+    return found
 
 
 def _precision(package: Any) -> str:

@@ -34,7 +34,7 @@ class Session(Protocol):
 
     engine: the vendor's words for what executes it. precision: what is really executed, as far as the runtime
     says. can_tap: `run` also returns the tensors named in `taps`. can_inject: `run` puts the arrays of `inject`
-    in the place of tensors of these names.
+    in the place of tensors of these names. An interpreter has `timed = False` beside these (is_timed).
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -97,6 +97,11 @@ def check_run(session: Session, feed: Arrays, taps: Sequence[str], inject: Array
         raise UsageError(f"tap {list(taps)}", f"{session.engine} cannot tap here", "compare outputs only")
     if inject and not session.can_inject:
         raise UsageError(f"inject {sorted(inject)}", f"{session.engine} cannot inject", "compare propagated error only")
+
+
+def is_timed(session: Session) -> bool:
+    """Whether its times say something about the engine: a class with `timed = False` is an interpreter."""
+    return getattr(session, "timed", True)
 
 
 def owned(outputs: dict[str, np.ndarray]) -> Arrays:

@@ -60,8 +60,9 @@ def rules_row(family: str, rules: QuantRules) -> str:
     }
     activations = "; ".join(f"{' or '.join(map(describe, specs))} on {', '.join(isas)}" for specs, isas in sets.items())
     weights = " or ".join(map(describe, rules.weight))
-    bias, unfused = ("yes" if flag else "no" for flag in (rules.int32_bias, rules.quantize_unfused))
-    cells = (family, activations, weights, bias, rules.prelu, ", ".join(sorted(rules.fuses)), unfused)
+    flags = (rules.int32_bias, rules.quantize_unfused, rules.float_output, rules.half_scales)
+    bias, *others = ("yes" if flag else "no" for flag in flags)
+    cells = (family, activations, weights, bias, rules.prelu, ", ".join(sorted(rules.fuses)), *others)
     return f"| {' | '.join(cells)} |"
 
 

@@ -11,7 +11,8 @@ from tests.architecture import source
 ALLOWED = {
     "numpy": ["*"],
     "torch": [
-        "models/*", "data/*", "graph/*", "compress/*", "export/*", "runtimes/torch.py", "pipeline/*",
+        "models/*", "data/*", "graph/*", "compress/*", "export/*", "runtimes/torch.py", "runtimes/executorch.py",
+        "runtimes/mil/*", "pipeline/*",
     ],
     "torchao": ["graph/annotate.py", "graph/qdq.py", "compress/quantize/*"],
     "lightning": ["compress/engine.py"],
@@ -29,7 +30,10 @@ ALLOWED = {
     "openvino": ["export/openvino.py", "runtimes/openvino.py"],
     "tensorrt": ["export/tensorrt.py", "runtimes/tensorrt.py"],
     "tensorrt_rtx": ["export/tensorrt.py", "runtimes/tensorrt.py"],
-    "coremltools": ["export/coreml.py", "runtimes/coreml.py", "runtimes/mil/*"],
+    "google": ["runtimes/mil/package.py"],  # the error of protobuf, in which coremltools reads its files
+    "coremltools": ["export/coreml.py", "export/coreml_weights.py", "runtimes/coreml.py", "runtimes/mil/*"],
+    "executorch": ["export/executorch.py", "runtimes/executorch.py"],
+    "coreai_torch": ["export/coreai.py"],
     "pydantic": ["pipeline/recipe.py", "pipeline/options.py"],
     "yaml": ["pipeline/recipe.py", "pipeline/sources.py"],
     "typer": ["cli/*"],

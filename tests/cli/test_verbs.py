@@ -68,7 +68,7 @@ def test_export_warns_of_random_calibration(edgesmith: Callable[..., Ended], bui
 
 
 def test_a_folder_of_images_without_preprocessing_is_refused(edgesmith: Callable[..., Ended], tmp_path: Path) -> None:
-    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    Image.linear_gradient("L").resize((8, 8)).convert("RGB").save(tmp_path / "a.png")
     words = ("--targets", "ort-int8", "--calibration", tmp_path, "--out", tmp_path / "out")
     ended = edgesmith("export", FACTORY, *SHAPE, *words)
     assert ended.code == 2 and "--preprocess" in ended.err and "Traceback" not in ended.err
@@ -140,6 +140,9 @@ def test_predict_and_quantize(edgesmith: Callable[..., Ended], built: Path, tmp_
     np.savez(one, x=np.zeros((1, 3, 8, 8), np.float32))
     answer = edgesmith("predict", built / "foreign.onnx", "--input", one, "--out", tmp_path / "out.npz", "--json")
     assert answer.code == 0 and (tmp_path / "out.npz").exists()
+    np.save(tmp_path / "one.npy", np.zeros((1, 3, 8, 8), np.float32))
+    again = edgesmith("predict", built / "foreign.onnx", "--input", tmp_path / "one.npy", "--json")
+    assert again.json["outputs"] == answer.json["outputs"]
     ended = edgesmith("quantize", built / "net.pt2", "--calibration", built / "inputs.npz", "--out", tmp_path, "--json")
     assert {row["family"] for row in ended.json["plans"]} == {"ort", "openvino", "coreml"}
     assert (tmp_path / "ranges.json").exists() and (tmp_path / "plan-ort.json").exists()

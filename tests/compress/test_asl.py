@@ -1,12 +1,13 @@
 import pytest
 import torch
 
-from edgesmith.compress.asl import AdaptiveAsymmetry, AsymmetricLoss, AsymmetricLossSingleLabel, asl
+from edgesmith.compress import METHODS
+from edgesmith.compress.asl import AdaptiveAsymmetry, AsymmetricLoss, AsymmetricLossSingleLabel, asl, asl_single
 from edgesmith.compress.task import Batch, Parts
 from edgesmith.errors import UsageError
 from edgesmith.multilabel_metrics import mean_ap
 from tests.compress.multilabels import CLASSES, scenes, tensors
-from tests.compress.training import net, trained
+from tests.compress.training import images, net, trained
 
 
 def test_what_is_not_annotated_has_no_part() -> None:
@@ -102,3 +103,28 @@ def test_the_step_shows_hits() -> None:
     task = asl(Parts(net(classes=CLASSES), None, CLASSES))
     output = task.step(Batch((torch.randn(2, 3, 16, 16),), torch.tensor([[1, 1, 1, 1], [0, 0, 0, 0]])), None)
     assert float(output.terms["accuracy"]) == 1 and output.size == 2
+
+
+def test_one_class_an_image_is_learnt_by_its_own_form(tmp_path) -> None:
+    task = asl_single(Parts(net(8), None, 3), gamma_neg=2.0)
+    before = float(AsymmetricLossSingleLabel(0.0, 2.0, 0.1)(torch.zeros(4, 3), torch.zeros(4, dtype=torch.int64)))
+    found = trained(task, tmp_path, images(), epochs=6, lr=0.01, optimizer="adamw").history
+    assert found[-1].accuracy > 0.9 and found[-1].loss < before
+    assert found[-1].terms["asl"] == pytest.approx(found[-1].loss) and METHODS.get("asl_single") is asl_single
+    with pytest.raises(UsageError, match="several"):
+        trained(asl_single(Parts(net(classes=CLASSES), None, CLASSES)), tmp_path / "b", scenes())
+    with pytest.raises(UsageError, match="no head"):
+        asl_single(Parts(net(classes=0), None, 0))
+    with pytest.raises(UsageError, match="smoothing 2"):
+        asl_single(Parts(net(), None, 3), label_smoothing=2.0)
+
+
+@pytest.mark.parametrize("size", [8, 5])
+def test_it_learns_under_another_nets_head(tmp_path, size) -> None:
+    head = net(8, 1, CLASSES).head
+    task = asl(Parts(net(size, classes=CLASSES), None, CLASSES, head))
+    trained(task, tmp_path, scenes(), epochs=8, lr=0.01, optimizer="adamw")
+    made, asked = task.deployable(), scenes(seed=1)
+    assert torch.equal(made.head.weight, head.weight)
+    with torch.no_grad():
+        assert mean_ap(made(tensors(asked)).numpy(), asked.labels).macro > 0.8

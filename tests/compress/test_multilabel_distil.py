@@ -4,6 +4,7 @@ import torch
 from edgesmith.compress.asl import AsymmetricLoss
 from edgesmith.compress.judge import sigmoid_kl
 from edgesmith.compress.multilabel_distil import kd_multilabel
+from edgesmith.compress.shared_head import HeadEnsemble
 from edgesmith.compress.task import Batch, Parts
 from edgesmith.compress.terms import distance
 from edgesmith.errors import UsageError
@@ -67,3 +68,28 @@ def test_what_does_not_fit_is_named(tmp_path) -> None:
         kd_multilabel(Parts(net(classes=CLASSES), None, CLASSES))
     with pytest.raises(UsageError, match="a row an image"):
         trained(kd_multilabel(parts()), tmp_path, images())
+
+
+def test_both_heads_are_deployed_as_the_mean_of_their_probabilities(tmp_path) -> None:
+    made = parts(4, 6)
+    task = kd_multilabel(made, a_th=0.3, ensemble=True)
+    trained(task, tmp_path, scenes(), epochs=1)
+    z = made.student.eval().embed(X)
+    own, shared = made.student.head(z).sigmoid(), made.teacher.head(task.projector(z)).sigmoid()
+    assert torch.allclose(task.deployable()(X).sigmoid(), 0.7 * own + 0.3 * shared, atol=1e-5)
+    far = HeadEnsemble(torch.nn.Linear(1, 2), torch.nn.Linear(1, 2), 0.5, several=True)
+    assert bool(far(torch.tensor([[1e6], [-1e6]])).isfinite().all())
+
+
+def test_distance_and_a_head_of_another_stage() -> None:
+    made = parts()
+    task = kd_multilabel(made, alpha=0.0, beta=1.0, distance="cosine").eval()
+    terms = task.step(BATCH, None).terms
+    assert float(terms["cosine"]) == pytest.approx(
+        float(distance(made.student.embed(X), made.teacher.embed(X), "cosine"))
+    )
+    head = net(6, 5, CLASSES).head
+    task = kd_multilabel(Parts(net(6, 0, CLASSES), net(6, 1, CLASSES), CLASSES, head))
+    assert torch.equal(task.student.head.weight, head.weight) and not task.student.head.weight.requires_grad
+    with pytest.raises(UsageError, match="distance 'far'"):
+        kd_multilabel(parts(), distance="far")

@@ -86,5 +86,5 @@ def test_what_does_not_fit_is_named(tmp_path) -> None:
         sdl(Parts(semantic(), None, 0), alpha=-1)
     split = scenes()
     split = type(split)(split.inputs, split.labels[:, :3])
-    with pytest.raises(UsageError, match="3 columns"):
+    with pytest.raises(UsageError, match="a bank of 4 labels, and images with 3"):
         trained(sdl(Parts(semantic(), None, 0)), tmp_path, split)

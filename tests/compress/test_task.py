@@ -7,6 +7,7 @@ from edgesmith.compress.head_sharing import th_kd
 from edgesmith.compress.task import Batch, Parts, Plain, Source, accuracy, check_labels, cross_entropy, labels_of, plain
 from edgesmith.errors import UsageError
 from edgesmith.models.resnet import build
+from tests.albums import album_net, albums
 from tests.compress.training import net, trained
 from tests.models import tiny
 
@@ -83,3 +84,11 @@ def test_classes_without_a_sample_are_noted_and_labels_outside_refused(tmp_path)
     task = th_kd(Parts(net(classes=4), net(6, 1, classes=4), 4))
     trained(task, tmp_path / "distil", epochs=1)
     assert task.notes == ("1 of 4 classes have no training sample: 3",)
+
+
+def test_several_labels_a_sample_and_nets_of_several_answers_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"labels of shape \(2, 3\)"):
+        check_labels(torch.zeros(2, 3, dtype=torch.int8), 3)
+    task = plain(Parts(album_net(classes=3)[0], None, 3))
+    with pytest.raises(UsageError, match="method peta"):
+        task.step(Batch(albums(2, 4), torch.tensor([0, 1])), task.phases[0])

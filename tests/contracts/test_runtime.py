@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from edgesmith.errors import MissingPackage, MissingResource, UsageError
+from edgesmith.plugins import is_installed
 from edgesmith.runtimes import RUNTIMES
 from edgesmith.runtimes.session import RunOptions, Session
 from edgesmith.tensors import Arrays, random_feed
@@ -22,7 +23,7 @@ def named(request, tmp_path_factory) -> tuple[str, Sample]:
 
 
 # What a machine must have to run a row; every other row must run wherever the tests do.
-NEEDS = {"coreml": "darwin", "tensorrt": "gpu", "tensorrt-rtx": "gpu"}
+NEEDS = {"executorch": "executorch", "tensorrt": "gpu", "tensorrt-rtx": "gpu", "coreai": "darwin"}
 
 
 def open_or_skip(name: str, sample: Sample) -> Session:
@@ -176,7 +177,7 @@ def test_a_closed_session_says_so(named):
 
 def test_it_describes_a_file_as_the_exporter_would(named):
     name, sample = named
-    if name.startswith("tensorrt"):
+    if name.startswith("tensorrt") or not is_installed(_VENDORS.get(name, "numpy")):
         with pytest.raises((MissingPackage, MissingResource)):
             RUNTIMES.get(name).describe(sample.exported.file)
         return
@@ -200,6 +201,8 @@ _VENDORS = {
     "ort": "onnxruntime",
     "openvino": "openvino",
     "coreml": "coremltools",
+    "executorch": "executorch",
+    "coreai": "coreai",
     "tensorrt": "tensorrt",
     "tensorrt-rtx": "tensorrt_rtx",
 }

@@ -39,7 +39,7 @@ def test_uint8_pictures_need_a_preprocessing_of_their_size() -> None:
     assert load(PREPROCESSING, images).preprocessing == PREPROCESSING
     with pytest.raises(UsageError, match="--preprocess"):
         load(None, images)
-    with pytest.raises(UsageError, match="N, H, W, 3"):
+    with pytest.raises(UsageError, match=r"\(N, 4, 4, 3\)"):
         load(PREPROCESSING, {"image": np.zeros((3, 5, 4, 3), np.uint8)})
 
 

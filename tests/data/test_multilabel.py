@@ -94,6 +94,10 @@ def test_images_without_a_positive_label(tmp_path) -> None:
     kept = load(SMALL, tmp_path, images="images", holdout=0.0)
     assert len(kept.train) == 4 and kept.train.labels[2].tolist() == [0, 0, 0]
     assert "2.png" not in load(SMALL, tmp_path, images="images", holdout=0.0, empty="drop").train.names
+    raw["labels"] = {name: [] for name in raw["labels"]}
+    (tmp_path / "labels.json").write_text(json.dumps(raw))
+    with pytest.raises(UsageError, match="none of 4 images has a label"):
+        load(SMALL, tmp_path, images="images", empty="drop")
 
 
 def test_a_cache_gives_the_same_and_is_read_again(tmp_path) -> None:

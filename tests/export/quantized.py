@@ -9,6 +9,7 @@ from edgesmith.quant import QuantPlan
 from tests.models import tiny
 
 INSTRUCTION_SET = {"ort": "x86-vnni", "openvino": "x86-vnni", "coreml": "apple", "tensorrt": "cuda"}
+INSTRUCTION_SET["executorch"] = "xnnpack"
 
 
 def planned(net: str, family: str) -> tuple[Program, QuantPlan]:

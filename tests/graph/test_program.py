@@ -49,5 +49,5 @@ def test_a_plan_of_another_model_is_refused() -> None:
     program = captured("linear")
     check_program(program, QuantPlan("ort", {}, {}, "x86-vnni", program=program.digest))
     check_program(program, QuantPlan("ort", {}, {}, "x86-vnni"))  # made by hand, or before plans said it
-    with pytest.raises(UsageError, match="derive a plan from this model"):
+    with pytest.raises(UsageError, match="derive the plan from this model"):
         check_program(program, QuantPlan("ort", {}, {}, "x86-vnni", program="0123456789abcdef"))

@@ -59,7 +59,7 @@ def weights(program: Program, plan: QuantPlan, path: str) -> tuple[np.ndarray, E
 def test_the_graph_computes_the_integers_of_the_reference() -> None:
     """Convolution with ReLU, convolution, add with ReLU, each fed the graph's own integers; at most one step apart."""
     program = capture(nn.Sequential(tiny("residual"), nn.Conv2d(8, 2, 1)).eval(), example())
-    plan = planned(program, "openvino")
+    plan = planned(program, "ort")
     inputs = example(batch=3)
     found = integers(apply_plan(program, plan), plan, inputs)
     x = plan.resolve("input:input")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,14 @@ import pytest
 from edgesmith.bench.job import Schedule
 from edgesmith.devices.local import LocalDevice
 from edgesmith.errors import EngineFailed
-from edgesmith.pipeline.layer_latency import GroupLatency, LayerLatency, Where, groups_of, measured_latency
+from edgesmith.pipeline.layer_latency import (
+    GroupLatency,
+    LayerLatency,
+    Where,
+    groups_of,
+    measured_latency,
+    time_verdict,
+)
 from edgesmith.pipeline.produce import calibrate, capture_source, plan_targets
 from edgesmith.pipeline.sources import Inputs, Source
 from edgesmith.quant import QuantPlan
@@ -35,6 +43,15 @@ def test_a_layer_gets_its_share_of_its_group() -> None:
     rows = (GroupLatency(("a", "b"), Interval(0.6, 0.5, 0.7)), GroupLatency(("c",), Interval(-0.1, -0.2, 0.0)))
     found = LayerLatency("ort-int8", 2.0, rows, noise, 0.0, 1.0).by_layer({"a": 3, "b": 1, "c": 5})
     assert found == pytest.approx({"a": 0.45, "b": 0.15, "c": -0.1})
+
+
+@pytest.mark.parametrize(("max_ms", "state"), [(3.0, "pass"), (2.6, "inconclusive"), (2.4, "fail")])
+def test_a_time_is_judged_by_the_end_of_its_interval(max_ms: float, state: str) -> None:
+    rows = (GroupLatency(("a",), Interval(0.6, 0.5, 0.7)),)
+    found = LayerLatency("ort-int8", 2.0, rows, Interval(0.0, 0.0, 0.0), 0.0, 1.0)
+    verdict = time_verdict(found, max_ms)
+    assert verdict.state == state and "2.6 ms (2.5 to 2.7)" in verdict.found
+    assert time_verdict(replace(found, sentinel_drift=0.2), max_ms).state == "inconclusive"
 
 
 @pytest.mark.needs("onnxruntime")

@@ -7,9 +7,19 @@ import pytest
 import torch
 from PIL import Image
 
+from edgesmith.data.split import Data, Split
 from edgesmith.errors import DamagedArtifact, MissingPackage, MissingResource, UntrustedFile, UsageError
 from edgesmith.pipeline.options import spec_problems
-from edgesmith.pipeline.sources import Trust, model_from_spec, open_model, read_inputs, read_preprocessing, with_inputs
+from edgesmith.pipeline.sources import (
+    Source,
+    Trust,
+    check_data,
+    model_from_spec,
+    open_model,
+    read_inputs,
+    read_preprocessing,
+    with_inputs,
+)
 from edgesmith.tensors import Preprocessing, TensorSpec
 from tests.models import tiny
 
@@ -106,3 +116,19 @@ def test_only_the_user_may_trust_a_pickle(tmp_path: Path) -> None:
         model_from_spec(spec, Trust())
     assert model_from_spec(spec, Trust(pickle=True)).name == "resnet"
     assert "trust_pickle: no such option" in spec_problems("model", {**spec, "trust_pickle": True}, "model")[0]
+
+
+def test_data_that_do_not_fit_the_model_are_named_before_anything_is_trained() -> None:
+    inputs = (TensorSpec("photos", (1, 5, 8, 8, 3), "uint8"), TensorSpec("mask", (1, 5), "uint8"))
+    source = Source("album", tiny("linear"), inputs, labels=("a", "b"))
+
+    def data(places: int, classes: tuple[str, ...]) -> Data:
+        arrays = {"photos": np.zeros((2, places, 8, 8, 3), np.uint8), "mask": np.ones((2, places), np.uint8)}
+        return Data("albums", "", None, classes, None, Split(arrays), None)
+
+    check_data(source, data(5, ("a", "b")))
+    check_data(source, data(5, ("other", "names")))
+    with pytest.raises(UsageError, match=r"\(3, 8, 8, 3\) a sample, the model takes \(5, 8, 8, 3\)"):
+        check_data(source, data(3, ("a", "b")))
+    with pytest.raises(UsageError, match="in one order"):
+        check_data(source, data(5, ("b", "a")))

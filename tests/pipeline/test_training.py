@@ -206,3 +206,21 @@ bench: null
     before = run.keys["train-teacher"]
     np.savez(words, names=np.array([f"label {i}" for i in range(16)]), vectors=rng.normal(size=(16, 5)))
     assert Run(run.recipe, run.out, Trust(), str).keys["train-teacher"] != before  # the key covers the words
+
+
+def test_one_class_an_image_by_the_asymmetric_loss(tmp_path: Path) -> None:
+    one = THREE.split("  - name: teacher")[0].replace("use: plain", "use: asl_single, gamma_neg: 2.0")
+    run, _ = train(tmp_path, one + "targets: {required: [torch-fp32]}\nbench: null\n")
+    assert "asl" in records.read(run.folders()("first") / "history.json")["epochs"][0]["terms"]
+
+
+def test_several_labels_an_image_share_a_head_over_three_stages(tmp_path: Path) -> None:
+    text = THREE.replace("{use: digits, holdout: 0.9}", "{use: scenes, samples: 40, calibration: 8, evaluation: 16}")
+    text = text.replace("size: 16", "size: 32").replace("classes: 10", "classes: 16").replace("use: plain", "use: asl")
+    own = "use: distil, teacher: teacher, head_from: first, kd: 1.0, cosine: 1.0, cache: true"
+    given = "use: kd_multilabel, teacher: teacher, head_from: first, beta: 1.0, distance: cosine, cache: true"
+    run, _ = train(tmp_path, text.replace(own, given))
+    first = weights(run, "first")["head.weight"]
+    assert torch.equal(weights(run, "teacher")["head.weight"], first)
+    assert torch.equal(weights(run, "student")["head.weight"], first)
+    assert weights(run, "teacher")["projector.weight"].shape == (8, 12)

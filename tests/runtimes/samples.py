@@ -71,7 +71,8 @@ def ir_file(path: Path, source: Path) -> Path:
 def make(runtime: str, folder: Path) -> Sample:
     """The sample of one runtime; one whose file cannot be made here stands for its file by its name only."""
     folder.mkdir(parents=True, exist_ok=True)
-    maker = {"ort": _ort, "openvino": _openvino, "torch": _torch, "null": _null, "coreml": _coreml}.get(runtime)
+    makers = {"ort": _ort, "openvino": _openvino, "torch": _torch, "null": _null, "coreml": _coreml}
+    maker = (makers | {"executorch": _executorch}).get(runtime)
     if maker is not None:
         return maker(folder)
     (folder / "model.engine").write_bytes(b"an engine")
@@ -119,17 +120,26 @@ def _coreml(folder: Path) -> Sample:
 
     from tests.models import tiny
 
-    traced = torch.jit.trace(tiny("linear"), torch.zeros(1, 3, 8, 8))
+    traced = torch.jit.trace(tiny("two"), (torch.zeros(1, 3, 8, 8), torch.zeros(1, 4)))
+    batch = coremltools.RangeDim(1, 8, default=1)
     package = coremltools.convert(
         traced,
-        inputs=[coremltools.TensorType(name="image", shape=(1, 3, 8, 8))],
-        outputs=[coremltools.TensorType(name="score")],
+        inputs=[
+            coremltools.TensorType(name="image", shape=(batch, 3, 8, 8)),
+            coremltools.TensorType(name="context", shape=(batch, 4)),
+        ],
+        outputs=[coremltools.TensorType(name="score"), coremltools.TensorType(name="pooled")],
         convert_to="mlprogram",
         compute_precision=coremltools.precision.FLOAT32,
     )
     package.save(str(folder / "model.mlpackage"))
-    inputs, outputs = (TensorSpec("image", (1, 3, 8, 8)),), (TensorSpec("score", (1, 5)),)
-    return _sealed(folder, "coreml", "model.mlpackage", inputs, outputs)
+    outputs = (TensorSpec("score", ("batch", 5)), TensorSpec("pooled", ("batch", 8)))
+    relu = next(
+        one.outputs[0].name
+        for one in package.get_spec().mlProgram.functions["main"].block_specializations["CoreML5"].operations
+        if one.type == "relu"
+    )
+    return _sealed(folder, "coreml", "model.mlpackage", INPUTS, outputs, (relu,))
 
 
 def qdq_file(path: Path) -> Path:
@@ -160,3 +170,22 @@ def qdq_file(path: Path) -> Path:
     graph = helper.make_graph(nodes, "qdq", [x], [y], initializers)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), str(path))
     return path
+
+
+def _executorch(folder: Path) -> Sample:
+    from edgesmith.plugins import is_installed
+
+    outputs = (TensorSpec("score", ("batch", 5)), TensorSpec("pooled", ("batch", 8)))
+    if not is_installed("executorch"):
+        (folder / "model.pte").write_bytes(b"a program")
+        return _sealed(folder, "executorch", "model.pte", INPUTS, outputs)
+    import torch
+
+    from edgesmith.export.executorch import export
+    from edgesmith.graph.capture import capture
+    from edgesmith.targets import target
+    from tests.models import tiny
+
+    example = {"image": torch.zeros(1, 3, 8, 8), "context": torch.zeros(1, 4)}
+    program = capture(tiny("two"), example, output_names=("score", "pooled"), dynamic_batch=True)
+    return Sample(save_exported(folder, export(program, None, target("executorch-fp32"), folder), None))

@@ -32,8 +32,8 @@ def measured_shifts(
 ) -> dict[str, np.ndarray]:
     """What each quantized layer's bias must gain.
 
-    program: rewritten, with float weights. quants: edge -> its numbers, None for float. samples: one tensor an input;
-    as many as memory allows are used, at most `SAMPLES`. What a lowered activation is made of has no bias and gets none.
+    program: rewritten, with float weights. quants: edge -> its numbers, None for float. samples: a tensor an input; as
+    many as memory allows are used, at most `SAMPLES`. What a lowered activation is made of has no bias and gets none.
     """
     layers = {
         node: path

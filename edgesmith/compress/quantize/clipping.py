@@ -32,7 +32,7 @@ def bounds(seen: EdgeRange, method: RangeMethod, spec: QuantSpec) -> tuple[float
         raise UsageError(f"ranges by {method!r}", "no such method", f"choose from: {', '.join(get_args(RangeMethod))}")
     low, high = min(seen.bounds[0], 0.0), max(seen.bounds[1], 0.0)
     whole = seen.tensor or seen.channels
-    if method == "minmax" or seen.channels is None or whole is None or low == high:
+    if method == "minmax" or seen.channels is None or whole is None or seen.bounds[0] == seen.bounds[1]:
         return low, high
     if method == "entropy":
         found = entropy_bounds(*points(whole, parts=8), (low, high))
@@ -43,7 +43,7 @@ def bounds(seen: EdgeRange, method: RangeMethod, spec: QuantSpec) -> tuple[float
         values, mass = points(seen.channels)
         values, mass = np.concatenate([values, seen.low, seen.high]), np.concatenate([mass, np.ones(2 * len(seen.low))])
         found = mse_bounds(values, mass, (low, high), spec)
-    return max(low, found[0]), min(high, found[1])
+    return min(max(low, found[0]), 0.0), max(min(high, found[1]), 0.0)
 
 
 def points(histogram: Histogram, parts: int = 1) -> tuple[np.ndarray, np.ndarray]:

@@ -50,28 +50,29 @@ class Running:
         found = cls(*seen.counts.shape)
         found.low = torch.from_numpy(low.astype(np.float64)).clamp(max=0)
         found.high = torch.from_numpy(high.astype(np.float64)).clamp(min=0)
-        found.counts = torch.from_numpy(seen.counts.astype(np.int32))
         found._place(torch.from_numpy(np.rint(np.log2(seen.width)).astype(np.int64)))
+        counts, first = torch.from_numpy(seen.counts.astype(np.int32)), torch.from_numpy(seen.first.astype(np.int64))
+        found.counts = _joined(counts, first, torch.zeros_like(first), found.first)
         return found
 
     def add(self, values: Tensor, low: Tensor, high: Tensor) -> None:
         """Count values between low and high. Shape: values (N, rows, L); low, high (rows,)."""
-        if bool(((low < self.reach[0]) | (high > self.reach[1])).any()):
-            self._make_room(low, high)
+        self.low, self.high = torch.minimum(self.low, low), torch.maximum(self.high, high)
+        if bool(((self.low < self.reach[0]) | (self.high > self.reach[1])).any()):
+            self._make_room()
         scaled = values * self._inverse
         bins = scaled.abs().ceil_().copysign_(scaled).to(torch.int32).add_(self._offset)
         self.counts.view(-1).add_(torch.bincount(bins.flatten(), minlength=self.counts.numel()))
 
     def finished(self) -> Histogram:
-        """What was counted, from the first bin that holds anything or zero."""
+        """What was counted, from the bin of the smallest value or zero."""
         width = torch.ldexp(torch.ones_like(self.low), self.exponent)
         first = (self.low / width).floor().long()
         counts = _joined(self.counts, self.first, torch.zeros_like(first), first)
         return Histogram(width.numpy(), first.numpy(), counts.numpy())
 
-    def _make_room(self, low: Tensor, high: Tensor) -> None:
-        """Join bins of the rows whose bins do not reach from `low` to `high`."""
-        self.low, self.high = torch.minimum(self.low, low), torch.maximum(self.high, high)
+    def _make_room(self) -> None:
+        """Join bins of the rows whose bins do not reach all that was seen."""
         before, first = self.exponent, self.first
         self._place(_exponent(self.low, self.high, self.counts.shape[1]))
         moved = ((self.exponent != before) | (self.first != first)).nonzero().flatten()

@@ -18,11 +18,12 @@ from edgesmith.quant import EdgeRange, RangeRecord
 
 Batch = tuple[Tensor, ...]
 _PIECE = 8  # samples at a time: a large batch falls out of the processor's cache and takes twice as long
-CHANNEL_BINS, TENSOR_BINS = 128, 8192
-# Histograms take at most so many values of one sample, evenly spread; ranges and means take all. More makes no scale
-# better and costs as much as the model itself.
-CHANNEL_VALUES, TENSOR_VALUES = 64, 4096
-_TOGETHER = 16  # samples whose values are sorted in at once
+CHANNEL_BINS, TENSOR_BINS = 128, 32768
+# Histograms take so many values of one sample of an edge, evenly spread, but at least so many of each channel; ranges
+# and means take all. More makes no scale better and costs as much as the model itself.
+SAMPLE_VALUES, CHANNEL_VALUES, TENSOR_VALUES = 4096, 16, 2048
+_TOGETHER = 64  # samples whose values are sorted in at once: about 1 MB an edge waits
+_SHORT = 100  # rows shorter than this are reduced faster the other way about
 
 
 def observe(
@@ -105,13 +106,14 @@ class _Seen:
 
     def add(self, rows: Tensor) -> bool:
         """Take values. Shape: (N, C, L). Answers whether all are finite."""
-        low, high = rows.amin(2).amin(0), rows.amax(2).amax(0)
+        first, second = (0, 1) if rows.shape[2] < _SHORT else (2, 0)
+        low, high = rows.amin(first).amin(second), rows.amax(first).amax(second)
         if not math.isfinite(float((high - low).sum())):
             return False
         self.low, self.high = torch.minimum(self.low, low), torch.maximum(self.high, high)
         self.total += rows.sum(2).double().sum(0)
         self.count += rows.shape[0] * rows.shape[2]
-        self.waiting.append(_spread(rows, CHANNEL_VALUES).contiguous())
+        self.waiting.append(_spread(rows, max(CHANNEL_VALUES, SAMPLE_VALUES // rows.shape[1])).contiguous())
         if sum(map(len, self.waiting)) >= _TOGETHER:
             self._sort_in()
         return True

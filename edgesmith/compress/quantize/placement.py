@@ -41,7 +41,8 @@ def place(program: Program, rules: QuantRules, rewrites: Mapping[str, str], keep
     """Inputs of convolutions, linear layers and adds, and the outputs of these units, are quantized.
 
     A unit is the layer and the activation that the family fuses into it. What only moves values (pooling, reshape,
-    concat) shares numbers with its inputs. Outputs of the model stay float. keep_float: paths of layers to leave out.
+    concat) shares numbers with its inputs. Outputs of the model stay float where the family can. keep_float: paths of
+    layers to leave out.
     """
     nodes = [node for node in program.module.graph.nodes if node.name in program.paths]
     floats = set(keep_float) | {path for path, form in rewrites.items() if form == "affine"}
@@ -52,7 +53,8 @@ def place(program: Program, rules: QuantRules, rewrites: Mapping[str, str], keep
     units = _lowered_units(program, rewrites) if "prelu" in rules.fuses else {}
     tails = tuple(_tail(layer, rules, units) for layer in layers)
     for tail in tails:
-        if not becomes_output(tail) and (rules.quantize_unfused or not _read_by_activation(tail)):
+        ends = becomes_output(tail) and rules.float_output
+        if not ends and (rules.quantize_unfused or not _read_by_activation(tail)):
             wanted.add(tail)
     if rules.fuses_sum:
         wanted -= {summand for layer in layers if (summand := _fused_summand(layer, set(tails))) is not None}

@@ -24,7 +24,18 @@ from edgesmith.graph.operators import activation as activation_kind
 from edgesmith.graph.operators import constant, constant_or_none, is_weighted, source
 from edgesmith.graph.program import Program
 from edgesmith.graph.rewrite import lower_activations, simplify
-from edgesmith.quant import BiasOf, EdgeQuant, EdgeRange, QuantPlan, QuantSpec, RangeMethod, RangeRecord, SameAs, choose
+from edgesmith.quant import (
+    BiasOf,
+    EdgeQuant,
+    EdgeRange,
+    QuantPlan,
+    QuantSpec,
+    RangeMethod,
+    RangeRecord,
+    SameAs,
+    choose,
+    in_half,
+)
 from edgesmith.targets import QuantRules, check_plan, rules_of
 
 Correction = Literal["equalise", "join", "bias"]
@@ -70,6 +81,8 @@ def derive(
         ends = _joined(lowered, placement, rewrites, ends, activation)
     edges = _value_edges(lowered, placement, ends, activation)
     edges.update(_weight_edges(lowered, placement, edges, weight, rules.int32_bias))
+    if rules.half_scales:
+        edges = {edge: in_half(how) if isinstance(how, EdgeQuant) else how for edge, how in edges.items()}
     notes = (*notes, *dead_notes(lowered, placement, seen))
     precision = _precision(lowered, placement)
     plan = QuantPlan(family, edges, precision, instruction_set, rewrites, notes, factors, {}, program.digest)

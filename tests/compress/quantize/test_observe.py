@@ -1,14 +1,18 @@
 """One pass over the data gives the ranges of every value and weight."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from edgesmith import records
 from edgesmith.compress.quantize.observe import observe
 from edgesmith.errors import UsageError
 from edgesmith.graph.capture import capture
 from edgesmith.graph.rewrite import fold_batchnorm
+from edgesmith.quant import RangeRecord
 from tests.graph.test_activations import values
 from tests.graph.test_capture import captured, example
 
@@ -79,6 +83,56 @@ def test_values_that_are_not_finite_name_the_layer() -> None:
     infinite[0][0, 0, 0, 0] = float("inf")
     with pytest.raises(UsageError, match="input:x"):
         observe(captured("linear"), [infinite])
+
+
+def same_but_for_rounding(one: RangeRecord, other: RangeRecord) -> None:
+    """Every count and range equal; means to the rounding of sums."""
+    assert one.samples == other.samples and one.edges.keys() == other.edges.keys()
+    for edge, seen in one.edges.items():
+        again = other.edges[edge]
+        assert seen.seen == again.seen
+        np.testing.assert_array_equal([seen.low, seen.high], [again.low, again.high])
+        for a, b in ((seen.channels, again.channels), (seen.tensor, again.tensor)):
+            if a is not None and b is not None:
+                np.testing.assert_array_equal(a.counts, b.counts, err_msg=edge)
+                np.testing.assert_array_equal([a.width, a.first], [b.width, b.first])
+        if seen.mean is not None:
+            np.testing.assert_allclose(seen.mean, again.mean, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", ["residual", "depthwise", "two"])
+def test_a_pass_that_stopped_goes_on_from_its_file_as_if_it_had_not(name: str, tmp_path: Path) -> None:
+    program, inputs = captured(name), example(name, 24)
+    whole = observe(program, [inputs], "d")
+    records.save(tmp_path / "ranges.json", observe(program, [tuple(part[:8] for part in inputs)]))
+    before = records.load(RangeRecord, tmp_path / "ranges.json")
+    same_but_for_rounding(observe(program, [tuple(part[8:] for part in inputs)], "d", before), whole)
+
+
+def test_the_size_of_batches_and_their_order_change_no_count() -> None:
+    program, (images,) = captured("residual"), example(batch=32)
+    whole = observe(program, [(images,)])
+    same_but_for_rounding(observe(program, [(part,) for part in images.split(8)][::-1]), whole)
+
+
+def test_large_maps_are_sampled_alike_and_their_ends_stay_exact() -> None:
+    program = capture(nn.Conv2d(3, 4, 3, padding=1).eval(), (torch.randn(1, 3, 40, 40),))
+    images = torch.randn(9, 3, 40, 40)
+    images[4, 1, 17, 3] = 50.0
+    seen = observe(program, [(images,)]).edges["input:input"]
+    assert float(seen.high[1]) == 50.0 and seen.seen == 9 * 1600
+    counted = seen.channels.counts.sum(1)
+    assert (counted == counted[0]).all() and 9 * 1000 <= counted[0] <= 9 * 4096 // 3
+    assert 9 * 1500 <= seen.tensor.counts.sum() <= 9 * 2048
+
+
+def test_a_record_of_another_model_is_not_gone_on_from() -> None:
+    record = observe(captured("linear"), [example()])
+    with pytest.raises(UsageError, match="calibrate this model"):
+        observe(captured("depthwise"), [example()], before=record)
+    bare = RangeRecord({**record.edges, "relu:out": record.edges["fc1:weight"]}, 1)
+    with pytest.raises(UsageError, match="from the start"):
+        observe(captured("linear"), [example()], before=bare)
 
 
 def test_a_batch_that_does_not_fit_is_refused() -> None:

@@ -59,7 +59,7 @@ def test_the_same_record_gives_the_same_plan() -> None:
 def test_scales_are_the_observed_ranges() -> None:
     program = captured("residual")
     record = observe(program, [example(batch=4)])
-    plan = derive(program, record, "openvino", "x86-vnni", ranges_by="minmax")
+    plan = derive(program, record, "ort", "x86-vnni", ranges_by="minmax")
     low, high = record.edges["conv:out"].bounds
     assert float(plan.resolve("conv:out").scale) == pytest.approx((high - low) / 255, rel=1e-6)
     weight = record.edges["conv:weight"]

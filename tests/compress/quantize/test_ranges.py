@@ -2,15 +2,17 @@
 
 import numpy as np
 import pytest
-import torch
 
 from edgesmith.compress.quantize.observe import observe
+from edgesmith.compress.quantize.plan import derive
 from edgesmith.compress.quantize.ranges import edge_ranges, times
 from edgesmith.errors import UsageError
+from edgesmith.graph.capture import capture
 from edgesmith.graph.rewrite import simplify
 from edgesmith.quant import EdgeRange
 from tests.graph.test_activations import all_as, depthwise_net, values
 from tests.graph.test_capture import captured, example
+from tests.models import tiny
 
 
 @pytest.mark.parametrize("form", ["max", "depthwise"])
@@ -24,13 +26,32 @@ def test_derived_ranges_are_what_a_second_calibration_would_see(form: str) -> No
         np.testing.assert_allclose(seen.high, value.amax((0, 2, 3)), rtol=1e-3, atol=1e-4, err_msg=path)
 
 
-def test_derived_ranges_of_affine_contain_what_is_seen() -> None:
-    program, inputs = depthwise_net(), example(batch=12)
-    lowered = all_as(program, "affine")
+@pytest.mark.parametrize("form", ["max", "depthwise", "affine"])
+def test_derived_histograms_are_those_of_a_second_calibration_to_within_a_bin(form: str) -> None:
+    program, inputs = depthwise_net(), example(batch=30)
+    lowered = all_as(program, form)
     derived = edge_ranges(lowered, observe(program, [inputs]))
+    assert any(not path.endswith("_act") and "." in path for path in lowered.nodes)
     for path, value in values(lowered, inputs).items():
-        low, high = torch.from_numpy(derived[f"{path}:out"].low), torch.from_numpy(derived[f"{path}:out"].high)
-        assert (value.amin((0, 2, 3)) >= low - 1e-4).all() and (value.amax((0, 2, 3)) <= high + 1e-4).all()
+        seen = derived[f"{path}:out"].channels
+        for channel in range(value.shape[1]):
+            exact = np.sort(value[:, channel].double().numpy().reshape(-1))
+            edges = (seen.first[channel] + np.arange(seen.counts.shape[1])) * seen.width[channel]
+            below, above = (
+                np.searchsorted(exact, edges + d) for d in (-seen.width[channel], seen.width[channel] * 1.01)
+            )
+            counted = np.cumsum(seen.counts[channel])
+            assert (below <= counted).all() and (counted <= above).all(), (path, channel)
+
+
+def test_a_record_of_other_weights_is_refused() -> None:
+    program = captured("residual")
+    record = observe(program, [example()])
+    other = tiny("residual")
+    other.conv.weight.data[0, 0] *= 3
+    with pytest.raises(UsageError, match="conv:weight: calibration saw other weights; calibrate this model"):
+        derive(capture(other, example()), record, "ort", "x86-vnni")
+    derive(program, record, "ort", "x86-vnni")
 
 
 def test_a_negative_factor_swaps_the_ends() -> None:
