@@ -24,6 +24,7 @@ from edgesmith.pipeline.produce import (
     build_targets,
     calibrate,
     capture_source,
+    correcting,
     load_bundle,
     plan_targets,
 )
@@ -59,8 +60,9 @@ def convert(
     program = capture_source(source, dynamic_batch)
     plans = {}
     if calibration is not None and any(target(name).family for name in names):
-        ranges = calibrate(program, gather(calibration, program.inputs), None, batch=50)
-        plans = plan_targets(program, ranges, names)
+        seen = gather(calibration, program.inputs)
+        ranges = calibrate(program, seen, None, batch=50)
+        plans = plan_targets(program, ranges, names, samples=correcting(program, seen, None))
     return build_targets(program, source, names, plans, Path(out), say)
 
 

@@ -12,7 +12,7 @@ from edgesmith.devices import DEVICES
 from edgesmith.errors import UsageError
 from edgesmith.graph.capture import Program
 from edgesmith.pipeline.plans import plans_for
-from edgesmith.pipeline.produce import Bundle, build_targets, calibrate, capture_source, plan_targets
+from edgesmith.pipeline.produce import Bundle, build_targets, calibrate, capture_source, correcting, plan_targets
 from edgesmith.pipeline.quantizing import Quantized, Setting, Wishes, quantized, save_quantized
 from edgesmith.pipeline.sources import Inputs, Source, Trust, open_model, read_inputs, with_inputs
 from edgesmith.targets import target
@@ -93,7 +93,8 @@ def export_request(request: Request, names: Sequence[str], out: Path, say: Say, 
     if needs_ranges and inputs is not None:
         say(f"calibrate with {inputs.count} samples ...")
         ranges = calibrate(program, inputs, source.preprocessing, batch=50)
-        plans = plan_targets(program, ranges, names)
+        samples = correcting(program, inputs, source.preprocessing)
+        plans = plan_targets(program, ranges, names, samples=samples)
     return build_targets(program, source, names, plans, out, say)
 
 

@@ -12,6 +12,7 @@ import torch
 
 from edgesmith import records
 from edgesmith.artifact import Exported, building, load_exported, output_folder, save_exported
+from edgesmith.compress.quantize.bias_pass import SAMPLES
 from edgesmith.compress.quantize.observe import observe
 from edgesmith.compress.quantize.plan import derive
 from edgesmith.devices.facts import this_machine
@@ -103,6 +104,11 @@ def tensor_batches(
         yield tuple(torch.from_numpy(_typed(spec, inputs.arrays[spec.name][start : start + batch])) for spec in specs)
 
 
+def correcting(program: Program, inputs: Inputs, preprocessing: Preprocessing | None) -> tuple[torch.Tensor, ...]:
+    """The first calibration samples, a tensor an input: what the bias correction of `plan_targets` runs on."""
+    return next(tensor_batches(program.inputs, inputs, preprocessing, SAMPLES))
+
+
 def _typed(spec: TensorSpec, array: np.ndarray) -> np.ndarray:
     if array.dtype.kind == "f" == spec.numpy_type.kind:
         return array.astype(spec.numpy_type)
@@ -122,14 +128,20 @@ def plan_targets(
     names: Sequence[str],
     keep_float: Collection[str] = (),
     ranges_by: RangeMethod = "mse",
+    samples: tuple[torch.Tensor, ...] = (),
 ) -> dict[str, QuantPlan]:
     """One plan for each family that the int8 targets need, all from the same ranges.
 
     keep_float: paths of layers and modules that no plan quantizes. ranges_by: how the ends of the grids are chosen.
+    samples: what biases are corrected on (`correcting`); without, they are corrected in closed form.
     """
     folded = fold_batchnorm(program)
     families = dict.fromkeys(row.family for row in map(target, names) if row.family)
-    return {f: derive(folded, ranges, f, instruction_set_of(f), keep_float, ranges_by=ranges_by) for f in families if f}
+    return {
+        f: derive(folded, ranges, f, instruction_set_of(f), keep_float, ranges_by=ranges_by, samples=samples)
+        for f in families
+        if f
+    }
 
 
 def build_targets(

@@ -25,7 +25,7 @@ from edgesmith.pipeline.judge import REFERENCE, run_outputs
 from edgesmith.pipeline.judged_drop import NONE, drop_of, metric_of
 from edgesmith.pipeline.layer_latency import LayerLatency, Where, groups_of, measured_latency, time_verdict, work_of
 from edgesmith.pipeline.plans import save_plans
-from edgesmith.pipeline.produce import build_targets, calibrate, plan_targets, tensor_batches
+from edgesmith.pipeline.produce import build_targets, calibrate, correcting, plan_targets, tensor_batches
 from edgesmith.pipeline.sources import Inputs, Source
 from edgesmith.quant import QuantPlan, RangeMethod, RangeRecord
 from edgesmith.results import Verdict
@@ -138,6 +138,7 @@ def quantized(
     _check(setting, wishes)
     setting.say(f"calibrate with {setting.calibration.count} samples ...")
     ranges, chosen = _calibrated(setting, names, wishes, batch)
+    samples = correcting(setting.program, setting.calibration, setting.source.preprocessing)
     fixed: RangeMethod = "mse" if wishes.ranges == "auto" else wishes.ranges
 
     def planner(name: str, kept: Collection[str]) -> QuantPlan:
@@ -145,7 +146,7 @@ def quantized(
             return learned
         choice = chosen.get(name)
         method = choice.method if choice else fixed
-        plan = finish(next(iter(plan_targets(setting.program, ranges, (name,), kept, method).values())))
+        plan = finish(next(iter(plan_targets(setting.program, ranges, (name,), kept, method, samples).values())))
         return replace(plan, notes=(*plan.notes, choice.note)) if choice else plan
 
     return ranges, quantize_all(setting, planner, names, wishes)

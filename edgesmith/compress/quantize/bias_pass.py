@@ -108,8 +108,6 @@ def _channel_means(layer: fx.Node, value: Tensor) -> Tensor:
 
 
 def _how_many(program: Program) -> int:
-    """Samples whose largest value together fits into `_LARGEST_VALUE` bytes; a static batch is kept whole."""
-    if not program.batch_is_symbolic:
-        return len(program.example[0])
+    """How many samples' largest values fit into `_LARGEST_VALUE` bytes together."""
     sizes = [int(np.prod([int(s) for s in node.meta["val"].shape[1:]])) for _, node in program.edges()]
     return max(1, min(SAMPLES, _LARGEST_VALUE // (4 * max(sizes, default=1))))

@@ -62,12 +62,15 @@ def _factor(program: Program, group: ChannelGroup, seen: list[EdgeRange], balanc
 def _spread(seen: Sequence[EdgeRange]) -> tuple[np.ndarray, np.ndarray]:
     """How wide each channel is, relative to the widest, and which are dead: nowhere a thousandth of the widest.
 
-    The width is the geometric mean over the values in which the channel moves at all.
+    The width is the geometric mean over the values in which the channel moves at all; a value counts by the square of
+    its size, as the error of its grid does.
     """
     widths = np.stack([np.maximum(edge.high, 0).astype(np.float64) - np.minimum(edge.low, 0) for edge in seen])
-    moving = widths > widths.max(1, keepdims=True) / _LARGEST
-    relative = np.where(moving, widths / np.maximum(widths.max(1, keepdims=True), 1e-30), 1.0)
-    return np.exp(np.log(relative).sum(0) / np.maximum(moving.sum(0), 1)), ~moving.any(0)
+    widest = np.maximum(widths.max(1, keepdims=True), 1e-30)
+    moving = widths > widest / _LARGEST
+    relative = np.where(moving, widths / widest, 1.0)
+    counts = np.where(moving, (np.median(widths, axis=1, keepdims=True) / widest.max() + 1e-9) ** 2, 0.0)
+    return np.exp((counts * np.log(relative)).sum(0) / np.maximum(counts.sum(0), 1e-30)), ~moving.any(0)
 
 
 def _largest_weight(program: Program, reader: fx.Node) -> np.ndarray:

@@ -113,7 +113,7 @@ def _shifts(
     program: Program, plan: QuantPlan, seen: Mapping[str, EdgeRange], samples: tuple[Tensor, ...]
 ) -> dict[str, np.ndarray]:
     quants = {edge: plan.resolve(edge) for edge in plan.edges}
-    if samples:
+    if samples and program.batch_is_symbolic:  # means of the one sample of a static batch would be noise
         return measured_shifts(program, plan.rewrites, quants, samples)
     by_node = {node: seen[edge] for edge, node in program.edges()}
     weights = {e.removesuffix(":weight"): how for e, how in quants.items() if how is not None and e.endswith(":weight")}
@@ -153,7 +153,7 @@ def _ends(
 def _joined(
     program: Program, placement: Placement, rewrites: Mapping[str, str], ends: dict[fx.Node, Ends], spec: QuantSpec
 ) -> dict[fx.Node, Ends]:
-    widths = shared_steps(program, rewrites, ends, placement.same)
+    widths = shared_steps(program, rewrites, ends, placement.same, spec)
     return {node: widened(own, widths[node], spec) if node in widths else own for node, own in ends.items()}
 
 
