@@ -11,7 +11,7 @@ import torch
 from edgesmith import records
 from edgesmith.errors import RecipeError
 from edgesmith.pipeline import refining
-from edgesmith.pipeline.convert import load_plans
+from edgesmith.pipeline.plans import load_plans
 from edgesmith.pipeline.recipe import Quantize, read_recipe
 from edgesmith.pipeline.run import execute
 from edgesmith.pipeline.sources import Trust
