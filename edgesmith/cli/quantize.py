@@ -55,8 +55,8 @@ def command(
     if calibration is None:
         raise UsageError("quantize", "no --calibration", "give a folder of images, a file.npz or random:N")
     prepared = (preprocess, size, mean, std, color)
-    about = {"calibration": calibration, "samples": samples, "strict": strict}
-    request = m.request(model, weights, input_, prepared, trust_pickle, **about)
+    feed = {"calibration": calibration, "samples": samples, "strict": strict}
+    request = m.request(model, weights, input_, prepared, trust_pickle, **feed)
     wishes = Wishes(tuple(keep_float or ()), max_drop, max_ms, measure_latency, threads)
     with output.progress() as say:
         found = quantize_request(request, target_names(targets), out, say, wishes, eval_)
@@ -65,8 +65,8 @@ def command(
         verdicts = [verdict for made in found for verdict in made.verdicts]
         rows = [{"target": made.target, **plan_row(made.plan, out, made.floats)} for made in found]
         measured = {made.plan.family: {"sensitivity": made.sensitivities, "latency": made.latency} for made in found}
-        measured = {"measured": measured, "controls": controls, "verdicts": verdicts}
-        output.print_json({"folder": out, "plans": rows, **measured})
+        about = {"folder": out, "plans": rows, "measured": measured}
+        output.print_json({**about, "controls": controls, "verdicts": verdicts})
     else:
         _print(found, out)
     verdicts = [verdict for made in found for verdict in made.verdicts]
