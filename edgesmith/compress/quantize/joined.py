@@ -78,7 +78,8 @@ def _chains(program: Program, widths: Collection[fx.Node], bends: Collection[fx.
         n for n in program.nodes.values()
         if is_add(n) and n not in bends and len(float_inputs(n)) == 2 and {n, *float_inputs(n)} <= set(widths)
     ]  # fmt: skip
-    left, found = dict.fromkeys(adds), []
+    left = dict.fromkeys(adds)
+    found: list[_Chain] = []
     while left:
         node = next(iter(left))
         first, second = float_inputs(node)

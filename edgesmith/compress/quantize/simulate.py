@@ -37,7 +37,7 @@ class Simulation:
     """
 
     def __init__(self, program: Program, plan: QuantPlan) -> None:
-        self.program = planned(program, replace(plan, bias_shifts={}))
+        self.program = planned(program, replace(plan, bias_shifts={}, rounded_up={}))
         corrected = planned(program, plan)
         nodes = self.program.nodes
         floats = [path for path, precision in plan.precision.items() if precision != "int8" and path in nodes]
