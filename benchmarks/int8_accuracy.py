@@ -5,7 +5,7 @@
 DIR is laid out as recipes/faces-lfw.yaml says. Calibration: 300 images of people in no pair (ONNX Runtime's Percentile
 and Entropy get 100 of them: they keep every value of every sample); ours learns its rounding from the same images. Not
 seen by any of this: the people in the pairs. All their images are judged: cosine of an image's embedding to the float
-net's; and, of embeddings added to those of mirror images, accuracy over 10 folds, TAR at FAR 1e-2 of the pairs and at
+net's; and, of embeddings added to those of mirror images, accuracy over 5 folds, TAR at FAR 1e-2 of the pairs and at
 1e-3 and 1e-4 against every cross-person pair, drawn over people. Cosines are compared
 image by image. "rewritten": the other quantizer got our equalised, rewritten float net. Artefacts are made as
 int8_speed.py makes them; embeddings lie in --work, so that a run that was cut goes on.
