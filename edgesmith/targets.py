@@ -101,7 +101,8 @@ class WeightCompression:
 
     linear: integers of `bits`, one scale for `block` inputs of an output channel (0: all inputs of the channel).
     palette: indices of `bits` into a table that `channels` output channels share (0: all of the tensor).
-    sparse: the share `sparsity` of the smallest weights is zero, the others are stored as they are.
+    sparse: the share `sparsity` of the smallest weights is zero, the others are stored as they are, or with fewer
+    than 16 bits as integers with a scale for an output channel.
     system: the oldest operating system whose Core ML reads it.
     """
 
@@ -121,6 +122,7 @@ COMPRESSIONS: dict[str, WeightCompression] = {
     "pal4": WeightCompression("palette", 4, channels=16, system="iOS18"),
     "pal2": WeightCompression("palette", 2, channels=16, system="iOS18"),
     "sparse": WeightCompression("sparse", sparsity=0.5),
+    "sparse8": WeightCompression("sparse", 8, sparsity=0.5, system="iOS18"),
 }
 
 

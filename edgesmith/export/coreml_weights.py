@@ -27,6 +27,8 @@ def compressed(model: Any, how: WeightCompression) -> tuple[Any, str]:
     choose, apply = _WRITERS[how.kind]
     configs = {name: choose(how, weight.val.shape) for name, weight in found.items()}
     smaller = apply(model, cto.OptimizationConfig(global_config=None, op_name_configs=configs))
+    if how.kind == "sparse" and how.bits < 16:
+        smaller = _joined(smaller, how)
     return smaller, f"{len(found)} weights with {sum(sizes.values())} values are compressed ({_words(how)})"
 
 
@@ -53,6 +55,12 @@ def _sparse(how: WeightCompression, shape: tuple[int, ...]) -> Any:
     return cto.OpMagnitudePrunerConfig(target_sparsity=how.sparsity, weight_threshold=LEAST_SIZE)
 
 
+def _joined(model: Any, how: WeightCompression) -> Any:
+    """What is left of sparse weights in integers; the sparse ones alone are large enough for it."""
+    config = cto.OptimizationConfig(global_config=_linear(how, ()))
+    return cto.linear_quantize_weights(model, config, joint_compression=True)
+
+
 _WRITERS: dict[str, tuple[Callable[[WeightCompression, tuple[int, ...]], Any], Callable[..., Any]]] = {
     "linear": (_linear, cto.linear_quantize_weights),
     "palette": (_palette, cto.palettize_weights),
@@ -62,5 +70,6 @@ _WRITERS: dict[str, tuple[Callable[[WeightCompression, tuple[int, ...]], Any], C
 
 def _words(how: WeightCompression) -> str:
     if how.kind == "sparse":
-        return f"the smallest {how.sparsity:.0%} are zero"
+        rest = f", the rest in {how.bits} bits" if how.bits < 16 else ""
+        return f"the smallest {how.sparsity:.0%} are zero{rest}"
     return f"{how.kind}, {how.bits} bits"

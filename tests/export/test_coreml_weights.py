@@ -15,7 +15,7 @@ from edgesmith.targets import COMPRESSIONS, target
 from tests.export.stored import core_ml_operations
 from tests.models import tiny
 
-NAMES = ("w8", "w4", "pal8", "pal4", "pal2", "sparse")
+NAMES = ("w8", "w4", "pal8", "pal4", "pal2", "sparse", "sparse8")
 
 
 class Net(nn.Module):
@@ -90,7 +90,7 @@ def test_every_scheme_of_the_table_is_a_target():
 
 
 @pytest.mark.parametrize("name, least", [("w8", 0.75), ("w4", 0.55), ("pal8", 0.8), ("pal4", 0.55), ("pal2", 0.4),
-                                         ("sparse", 0.8)])  # fmt: skip
+                                         ("sparse", 0.8), ("sparse8", 0.65)])  # fmt: skip
 def test_the_file_shrinks(made, name, least):
     assert made[name].size_bytes < least * made["fp16"].size_bytes
     assert "compressed" in made[name].notes[0]
@@ -134,6 +134,17 @@ def test_the_smallest_half_is_zero_and_the_rest_is_as_it_was(program, made):
         assert np.abs(weight[~kept]).max() <= np.abs(weight[kept]).min(), path
 
 
+def test_what_is_left_of_sparse_weights_is_integers_times_a_scale(program, made):
+    sparse, joined = read_back(made["sparse"]), read_back(made["sparse8"])
+    for path, weight in weights(program).items():
+        if weight.size < 2048:
+            continue
+        kept, stored = sparse[path][1], joined[path][1].astype(np.float64)
+        _, scales = linear(kept, 8, 0)
+        assert np.all(np.abs(stored - kept) <= 0.5 * scales + 2**-9 * np.abs(kept)), path
+        assert np.all(stored[kept == 0] == 0) and not np.array_equal(stored, kept), path
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_small_weights_stay_as_they_are(program, made, name):
     kind, stored = read_back(made[name])["small"]
@@ -146,7 +157,7 @@ def test_the_oldest_system_that_reads_it_is_asked_for(made):
         name: ct.models.MLModel(str(made[name].file), skip_model_load=True).get_spec().specificationVersion
         for name in NAMES
     }
-    assert versions == {"w8": 8, "w4": 9, "pal8": 8, "pal4": 9, "pal2": 9, "sparse": 8}
+    assert versions == {"w8": 8, "w4": 9, "pal8": 8, "pal4": 9, "pal2": 9, "sparse": 8, "sparse8": 9}
 
 
 def test_without_a_large_weight_nothing_is_compressed_and_the_note_says_so(tmp_path):
