@@ -135,10 +135,19 @@ def converted(network: Network, folder: Path, ios18: bool = False) -> Any:
         kind = {} if example.is_floating_point() else {"dtype": int}
         options["inputs"] = [ct.TensorType(name="x", shape=tuple(example.shape), **kind)]
     else:
-        program = torch.export.export(network.module, (example,)).run_decompositions({})
+        program = _without_aliases(torch.export.export(network.module, (example,)).run_decompositions({}))
     package = ct.convert(program, convert_to="mlprogram", minimum_deployment_target=target, **options)
     package.save(str(folder / "model.mlpackage"))
     return package
+
+
+def _without_aliases(program: Any) -> Any:
+    """The program without nodes that only rename a value, which coremltools does not read."""
+    for node in list(program.graph.nodes):
+        if node.target is torch.ops.aten.alias.default:
+            node.replace_all_uses_with(node.args[0])
+            program.graph.erase_node(node)
+    return program
 
 
 Form = Callable[[Any], Any]

@@ -23,7 +23,7 @@ def after_one_epoch(folder, *words):
 place.write_checkpoint = after_one_epoch
 """,
     "quantize": """
-import edgesmith.pipeline.steps as place
+import edgesmith.pipeline.quantizing as place
 save = place.save_plans
 def after_the_plans(*words):
     save(*words)
