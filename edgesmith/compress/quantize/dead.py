@@ -16,6 +16,7 @@ from edgesmith.graph.program import Program
 from edgesmith.quant import EdgeRange
 
 _ORDINARY = (0.0, 1.0)
+_SHOWN = 3  # values named in the note
 
 
 def living_ends(ends: tuple[float, float]) -> tuple[float, float]:
@@ -29,15 +30,20 @@ def still(seen: EdgeRange) -> np.ndarray:
 
 
 def dead_notes(program: Program, placement: Placement, ranges: Mapping[str, EdgeRange]) -> tuple[str, ...]:
-    """One line for each quantized value with channels that never moved; value-moving operators say nothing new."""
+    """What calibration never saw move, in a line, and a line for each value that was zero throughout."""
     names = {node: edge for edge, node in program.edges()}
-    found = []
+    counts: dict[str, int] = {}
+    whole = []
     for node in placement.values:
-        seen = ranges[names[node]]
-        count, path = int(still(seen).sum()), names[node].removesuffix(":out")
+        seen, path = ranges[names[node]], names[node].removesuffix(":out")
         made_by_rewrite = node.name in program.origins and program.origins[node.name].layer is None
-        if node in placement.movers or made_by_rewrite or not count:
+        if node in placement.movers or made_by_rewrite or not still(seen).any():
             continue
-        whole = "the grid 0 to 1" if not (seen.low.any() or seen.high.any()) else "the grid of the others"
-        found.append(f"{path}: {count} of {len(seen.low)} channels never moved during calibration; they get {whole}")
-    return tuple(found)
+        counts[f"{path} ({int(still(seen).sum())} of {len(seen.low)})"] = int(still(seen).sum())
+        if not (seen.low.any() or seen.high.any()):
+            whole.append(f"{path}: nothing but zero was seen, so its grid is 0 to 1")
+    if not counts:
+        return ()
+    shown = ", ".join(list(counts)[:_SHOWN]) + (", ..." if len(counts) > _SHOWN else "")
+    total = f"{sum(counts.values())} channels of {len(counts)} values never moved during calibration"
+    return (f"{total}; they keep their scale: {shown}", *whole)

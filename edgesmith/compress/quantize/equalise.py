@@ -17,7 +17,7 @@ from edgesmith.graph.operators import constant, groups
 from edgesmith.graph.program import Program
 from edgesmith.quant import EdgeRange
 
-BALANCE = 0.7  # how much of the difference between channels moves from the values into the weights
+BALANCE = 0.8  # how much of the difference between channels moves from the values into the weights
 _LARGEST = 1e3  # a channel that hardly moves keeps its noise
 _MARGIN = 1.02  # room below the ceiling of a clip for values that calibration did not see
 
