@@ -20,6 +20,9 @@ def adopt(file: Path, folder: Path) -> Exported:
         raise MissingResource(f"open model {file}", "no such file", "check the path")
     runtime_name = RUNTIME_OF_SUFFIX.get(file.suffix.lower())
     if runtime_name is None:
+        if file.suffix.lower() == ".mlmodel":
+            found = "a Core ML neural network of before iOS 15, which is no ML program"
+            raise UsageError(f"open model {file}", found, "convert the original anew, to an .mlpackage")
         found = f"a folder without {RECORD}" if file.is_dir() else f"its suffix is {file.suffix!r}"
         todo = f"name the folder of one target, or a model file: {', '.join(sorted(RUNTIME_OF_SUFFIX))}"
         raise UsageError(f"open model {file}", found, todo)

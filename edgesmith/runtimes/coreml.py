@@ -8,11 +8,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import coremltools
 import numpy as np
 
 from edgesmith.artifact import Exported
 from edgesmith.plugins import missing_package
+from edgesmith.runtimes.coreml_vendor import coremltools
 from edgesmith.runtimes.session import (
     RunOptions,
     Session,

@@ -31,7 +31,7 @@ ALLOWED = {
     "tensorrt": ["export/tensorrt.py", "runtimes/tensorrt.py"],
     "tensorrt_rtx": ["export/tensorrt.py", "runtimes/tensorrt.py"],
     "google": ["runtimes/mil/package.py"],  # the error of protobuf, in which coremltools reads its files
-    "coremltools": ["export/coreml.py", "export/coreml_weights.py", "runtimes/coreml.py", "runtimes/mil/*"],
+    "coremltools": ["export/coreml.py", "export/coreml_weights.py", "runtimes/coreml_vendor.py"],
     "executorch": ["export/executorch.py", "runtimes/executorch.py"],
     "coreai_torch": ["export/coreai.py"],
     "pydantic": ["pipeline/recipe.py", "pipeline/options.py"],

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from coremltools import proto
 from google.protobuf.message import DecodeError
 
 from edgesmith.errors import DamagedArtifact, MissingResource, UsageError
+from edgesmith.runtimes.coreml_vendor import coremltools
 from edgesmith.runtimes.mil.blob import WeightFile
 
 _PLACE = "@model_path/"
@@ -51,7 +51,7 @@ def read_package(path: Path) -> Package:
     if not path.exists():
         raise MissingResource(f"open {path}", "no such file", "check the path")
     file = _root_of(path) if path.is_dir() else path
-    spec = proto.Model_pb2.Model()
+    spec = coremltools.proto.Model_pb2.Model()
     try:
         spec.ParseFromString(file.read_bytes())
     except (DecodeError, OSError) as error:
