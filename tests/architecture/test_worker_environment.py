@@ -147,7 +147,12 @@ def _vendors(path: Path) -> set[str]:
 
 
 def test_vendors_are_imported_in_the_file_named_after_them_only():
-    allowed = {"ort": {"onnxruntime", "onnx"}, "openvino": {"openvino"}, "torch": {"torch"}, "coreml_vendor": {"coremltools"}}
+    allowed = {
+        "ort": {"onnxruntime", "onnx"},
+        "openvino": {"openvino"},
+        "torch": {"torch"},
+        "coreml_vendor": {"coremltools"},
+    }
     allowed["executorch"] = {"executorch", "torch"}  # its Python runtime takes tensors of torch
     found = {str(path.relative_to(SOURCE)): _vendors(path) for path in NEEDED}
     assert {name: vendors for name, vendors in found.items() if vendors} == {
