@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -35,8 +36,11 @@ def test_a_second_call_repeats_no_step_and_prints_one_json_object(finished: Path
 
 
 @pytest.mark.parametrize(("limit", "code"), [("limits.cosine=1.01", 1), ("limits.accuracy_drop=0.01", 5)])
-def test_another_limit_repeats_no_step_and_changes_the_verdict(finished: Path, limit: str, code: int) -> None:
-    ended = edgesmith("run", finished / "tiny.yaml", "--out", finished / "run", "--set", limit)
+def test_another_limit_repeats_no_step_and_changes_the_verdict(
+    finished: Path, limit: str, code: int, tmp_path: Path
+) -> None:
+    run = shutil.copytree(finished / "run", tmp_path / "run")  # other tests read the verdicts of the finished one
+    ended = edgesmith("run", finished / "tiny.yaml", "--out", run, "--set", limit)
     assert all(f"{step}: already done" in ended.stderr for step in STEPS)
     assert ended.returncode == code, ended.stdout
 
