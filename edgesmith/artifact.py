@@ -48,8 +48,9 @@ class Product:
 class Exported:
     """A model in one target's format, with what is needed to run it and to check it.
 
-    layer_names: module path -> tensor name in the file. products: where its work is (placement). golden.npz holds seeded synthetic inputs ("in:<name>")
-    and the reference outputs ("out:<name>"). instruction_set: what an int8 plan was made for, "" for float.
+    layer_names: module path -> tensor name in the file. products: where its work is, for placement. golden.npz holds
+    seeded synthetic inputs ("in:<name>") and the reference outputs ("out:<name>"). instruction_set: what an int8 plan
+    was made for, "" for float.
     `root` is where it was loaded from and is not saved.
     """
 

@@ -29,6 +29,8 @@ def read_profile(file: Path) -> tuple[Executed, ...]:
     try:
         events = json.loads(file.read_text())
         nodes = [e for e in events if e.get("cat") == "Node" and e["name"].endswith("_kernel_time")]
+        if not nodes:
+            raise ValueError("no operator ran")
         first = {str(event["name"]): event for event in reversed(nodes)}
         ordered = sorted(first.values(), key=lambda event: int(event["ts"]))
         return tuple(_executed(str(event["name"]), event["args"]) for event in ordered)
