@@ -193,7 +193,8 @@ def _reason(own: Sequence[Verdict], timed: Measurement | None) -> str:
         return ""
     decisive = [v for v in own if v.state == worst]
     broken = next((v.found for v in decisive if v.check == "runs"), "")
-    return broken or "; ".join(v.asked for v in decisive) or (timed.reason if timed else "")
+    told = [v.found if v.check == "input" else v.asked for v in decisive]  # a cause says more than the question
+    return broken or "; ".join(told) or (timed.reason if timed else "")
 
 
 def _headline(state: State, verdicts: Sequence[Verdict], required: Sequence[str]) -> Cell:
