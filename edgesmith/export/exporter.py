@@ -18,7 +18,7 @@ from edgesmith.artifact import Exported, Product
 from edgesmith.errors import ExportFailed, UsageError
 from edgesmith.graph.capture import Program, exported_program, node_names
 from edgesmith.graph.macs import layer_macs
-from edgesmith.graph.operators import becomes_output
+from edgesmith.graph.operators import becomes_output, is_convolution
 from edgesmith.graph.rewrite import fold_batchnorm, lower_activations, planned
 from edgesmith.quant import QuantPlan
 from edgesmith.targets import Target
@@ -89,12 +89,13 @@ def products(
     """The layers that multiply matrices, and the type that the plan, or else the target, wants each of them in.
 
     names: module path -> what the file calls the layer. A quantized target runs what its plan leaves out in float, and
-    ONNX Runtime also a layer whose result leaves the model in float: it has no integer operator that ends in one.
+    ONNX Runtime also a convolution whose result leaves the model in float: it has no such integer operator.
     """
     quantized = plan if target.precision == "int8" else None
     lowered = planned(fold_batchnorm(program), quantized) if quantized else program
     found = []
-    ends = {path for path, node in lowered.nodes.items() if target.runtime == "ort" and becomes_output(node)}
+    last = {path for path, node in lowered.nodes.items() if is_convolution(node) and becomes_output(node)}
+    ends = last if target.runtime == "ort" else set()
     for path, macs in layer_macs(lowered).items():
         if macs:
             planned_in = "fp32" if quantized and path in ends else quantized and quantized.precision.get(path, "fp32")

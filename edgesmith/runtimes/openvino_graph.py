@@ -15,6 +15,7 @@ _FUSED = "Subgraph"
 _NO_WORK = ("Input", "Output", "Const")
 # The ONNX frontend writes a convolution and its bias apart, and calls the first one so.
 _WITHOUT_BIAS = "/WithoutBiases"
+_SCALED = "/DequantizationMultiply"  # a quantized product, by the name of the scale that was fused into it
 _CONVOLUTIONS = ("Convolution", "GroupConvolution")
 _TRANSPOSED = ("ConvolutionBackpropData", "GroupConvolutionBackpropData")
 
@@ -30,7 +31,7 @@ def executed(compiled: Any, model: Any) -> tuple[Executed, ...]:
 
 def _executed(op: Any, unit: str, macs: dict[str, int]) -> Executed:
     kind, run_in = _fact(op, "layerType"), _fact(op, "runtimePrecision")
-    originals = [name for name in _fact(op, "originalLayersNames").split(",") if name]
+    originals = [name.removesuffix(_SCALED) for name in _fact(op, "originalLayersNames").split(",") if name]
     names = [op.get_friendly_name(), *originals, *(name.removesuffix(_WITHOUT_BIAS) for name in originals)]
     moves = kind in _MOVES and not _is_constant(op)
     work = sum(macs.get(name, 0) for name in dict.fromkeys(originals))

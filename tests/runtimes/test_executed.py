@@ -53,7 +53,7 @@ def test_shapes_of_a_file_made_by_anyone_give_the_same_work(bundle, target):
     assert theirs.share_by_precision == pytest.approx(ours.share_by_precision)
 
 
-def test_the_last_layer_of_onnx_runtime_is_meant_to_be_float(bundle):
+def test_the_last_convolution_of_onnx_runtime_is_meant_to_be_float(bundle):
     found = {layer.layer: layer for layer in asked(bundle.exported["ort-int8"]).layers}
     assert (found["project"].asked, found["project"].op) == ("fp32", "Conv")
     assert found["depthwise"].op == "QLinearConv"
