@@ -20,12 +20,14 @@ from edgesmith.bench.job import (
     Job,
     Result,
     Schedule,
+    check_job,
     log_file,
     outputs_file,
     read_outputs,
     read_result,
     write_job,
 )
+from edgesmith.bench.native import measure_native
 from edgesmith.bench.readiness import await_ready
 from edgesmith.devices.device import Device
 from edgesmith.errors import ConnectionLost, DamagedArtifact, EngineFailed, MissingResource, UsageError
@@ -62,6 +64,9 @@ def measure(
     if reason := await_ready(device):
         rows = tuple(Measurement(name, "not_measured", reason) for name in exported)
         return BenchRecord(device.info(), rows, reference, (0.0, 0.0))
+    if not device.python:
+        check_job(job)
+        return measure_native(device, folder, exported, schedule, reference, threads, step_timeout_s, progress)
     try:
         result = _run(device, folder, job, exported, few, timeout_s, progress)
     finally:
@@ -91,6 +96,9 @@ def infer(
     candidates = _candidates(exported, threads, pythons or {})
     job = Job("outputs", candidates, next(iter(exported), ""), Schedule(), _kind(images), batch, timeout_s)
     answers: dict[str, Arrays | Measurement] = {}
+    if not device.python:
+        reason = f"no python on {device.name}, and native programs give no outputs; verify it on another device"
+        return {name: Measurement(name, "not_measured", reason) for name in exported}
     try:
         # Each candidate has timeout_s; the worker ends by itself, so it is given a little more than all of them.
         result = _run(device, folder, job, exported, inputs, timeout_s * len(candidates) + 60, progress)

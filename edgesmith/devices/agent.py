@@ -51,7 +51,10 @@ class Agent:
                 answer, content = getattr(self, "do_" + message.pop("do"))(body=body, **message)
             except OSError as error:
                 kind = errno.errorcode.get(error.errno or 0, "")
-                answer, content = {"error": error.strerror or str(error), "kind": kind, "path": str(error.filename)}, b""
+                answer, content = (
+                    {"error": error.strerror or str(error), "kind": kind, "path": str(error.filename)},
+                    b"",
+                )
             self.send(answer, content)
 
     def send(self, message: dict[str, Any], body: bytes = b"") -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 if TYPE_CHECKING:
     from edgesmith.devices.device import Device
+
+
+_STRICT = {"extra": "forbid"}  # for whoever reads entries by their types
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,7 @@ class Rules:
     A device that is too warm is given `cool_down_s` seconds. min_battery_percent counts where there is a battery.
     """
 
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
     max_temperature_c: float | None = None
     cool_down_s: float = 0.0
     governor: str | None = None
@@ -32,6 +36,7 @@ class WorkerEnv:
     device, for one without a network. keep: the environment stays there for the next job.
     """
 
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
     kind: Literal["present", "venv", "uv"] = "present"
     packages: tuple[str, ...] = ()
     find_links: str | None = None
@@ -42,6 +47,7 @@ class WorkerEnv:
 class Runner:
     """A native program on the device: a row of bench/runners, and where its binary stands there."""
 
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
     use: str
     program: str
 
@@ -55,6 +61,7 @@ class DeviceEntry:
     root: folder for our files there. variables: environment of commands. runners: runtime -> native program.
     """
 
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
     name: str
     transport: str = "local"
     address: str = ""

@@ -11,7 +11,7 @@ import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from edgesmith.devices.entry import DeviceEntry
 from edgesmith.devices.frames import MAGIC, Reader, pack
@@ -49,7 +49,7 @@ class Link:
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: Reader | None = None
         self._writing = threading.Lock()
-        self._said = tempfile.TemporaryFile()
+        self._said = _nameless()
         self.hello: dict[str, Any] = {}
         self.opened = 0
 
@@ -96,7 +96,8 @@ class Link:
         if self.is_open:
             return
         self.close()
-        self._said = tempfile.TemporaryFile()
+        self._said.close()
+        self._said = _nameless()
         boot = shlex.join([self._entry.python or "python3", "-I", "-c", _BOOT])
         argv = ssh_argv(self._entry, "exec " + boot)
         try:
@@ -175,6 +176,11 @@ class Link:
         self._said.seek(0)
         said = self._said.read().decode(errors="replace")
         return failure(self._entry, status, said or found, began)
+
+
+def _nameless() -> IO[bytes]:
+    """A file for ssh's standard error: a pipe that nobody reads would fill up and stop it."""
+    return tempfile.TemporaryFile()
 
 
 def _refused(entry: DeviceEntry, message: dict[str, Any], answer: dict[str, Any]) -> MissingResource:

@@ -72,7 +72,8 @@ class SshDevice:
             yield
         finally:
             if self._link.opened == opened:
-                self._link.ask({"do": "unlock"})
+                with contextlib.suppress(ConnectionLost):  # then the lock has gone with it
+                    self._link.ask({"do": "unlock"})
 
     def place(self, folder: Path) -> str:
         """A folder below our root there; two that have the same name here do not meet."""

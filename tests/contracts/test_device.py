@@ -13,7 +13,6 @@ from edgesmith.devices.ssh import SshDevice
 from edgesmith.errors import MissingResource
 from tests.devices.sshd import serving
 
-
 ANOTHER_PROGRAM = {"ssh": "sshd", "adb": "adb"}
 ROWS = [pytest.param(n, marks=pytest.mark.needs(program=ANOTHER_PROGRAM.get(n, "sh"))) for n in DEVICES.names()]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 from edgesmith import errors
 from edgesmith.bench.run import measure
+from edgesmith.devices.entry import DeviceEntry
 from edgesmith.devices.local import LocalDevice
 from edgesmith.devices.ssh import SshDevice
 from edgesmith.errors import ConnectionLost, DeviceBusy, HostKeyRefused, LoginRefused, MissingResource
@@ -108,18 +110,13 @@ def test_nobody_listens(reach):
 
 
 def test_through_a_jump_host(server, reach):
-    assert reach(jump=f"{server.entry(Path('x')).user}@127.0.0.1:{server.port}").run(["echo", "far"], 10).stdout == "far\n"
+    jump = f"{server.entry(Path('x')).user}@127.0.0.1:{server.port}"
+    assert reach(jump=jump).run(["echo", "far"], 10).stdout == "far\n"
 
 
 def test_an_address_is_never_an_option():
     with pytest.raises(errors.UsageError):
-        SshDevice(errors_entry("-oProxyCommand=touch x"))
-
-
-def errors_entry(address):
-    from edgesmith.devices.entry import DeviceEntry
-
-    return DeviceEntry("bad", "ssh", address)
+        SshDevice(DeviceEntry("bad", "ssh", "-oProxyCommand=touch x"))
 
 
 def test_odd_names_and_arguments_travel(reach, tmp_path):
@@ -132,7 +129,7 @@ def test_odd_names_and_arguments_travel(reach, tmp_path):
     device.pull(remote, tmp_path / "back")
     assert {p.name: p.read_text() for p in (tmp_path / "back").iterdir()} == {n: str(i) for i, n in enumerate(ODD)}
     code = "import json, sys; print(json.dumps(sys.argv[1:]))"
-    assert __import__("json").loads(device.run([device.python, "-c", code, *ODD], 20).stdout) == ODD
+    assert json.loads(device.run([device.python, "-c", code, *ODD], 20).stdout) == ODD
     device.remove(remote)
     assert not Path(remote).exists()
 
@@ -221,9 +218,8 @@ def test_after_a_loss_the_next_call_connects_again(server, reach):
 
 def test_one_measures_at_a_time(server, reach):
     first, second = reach(), reach()
-    with first.reserve():
-        with pytest.raises(DeviceBusy, match="@"), second.reserve():
-            pass
+    with first.reserve(), pytest.raises(DeviceBusy, match="@"), second.reserve():
+        pass
     with second.reserve():
         cut(server)
     with first.reserve():
