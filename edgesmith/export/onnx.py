@@ -12,6 +12,7 @@ import edgesmith
 from edgesmith import records
 from edgesmith.artifact import Exported
 from edgesmith.export.exporter import decomposed, failure, layer_names, prepared, quiet, record
+from edgesmith.export.integer_bias import integer_biases
 from edgesmith.graph.capture import Program
 from edgesmith.quant import QuantPlan
 from edgesmith.targets import Target
@@ -26,6 +27,8 @@ def export(program: Program, plan: QuantPlan | None, target: Target, out: Path) 
     lowered = prepared(program, plan, target)
     exported = decomposed(lowered)
     model = to_onnx(lowered, exported, target)
+    if plan is not None:
+        integer_biases(model)
     records.write_bytes(out / f"model{target.suffix}", to_bytes(model))
     present = {name for node in model.graph.node for name in node.output}
     return record(program, plan, target, out, layer_names(lowered, exported, present))

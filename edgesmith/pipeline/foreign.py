@@ -120,8 +120,8 @@ def bench_table(record: BenchRecord) -> BenchTable:
 def _row(m: Measurement, reference: Measurement | None) -> tuple[str, ...]:
     if m.latency is None:
         return (m.target, m.state, "", "", "", "", "", "", "", m.reason)
-    samples = m.latency.samples_ms
-    p50, p90, p99 = (interval_text(intervals.percentile(samples, q), 2) for q in (0.5, 0.9, 0.99))
+    blocks = m.latency.blocks_ms
+    p50, p90, p99 = (interval_text(intervals.percentile_of_blocks(blocks, q), 2) for q in (0.5, 0.9, 0.99))
     ratio = ""
     if reference is not None and reference.latency is not None and m is not reference:
         ratio = interval_text(intervals.ratio_of_medians(reference.latency.blocks_ms, m.latency.blocks_ms), 2)

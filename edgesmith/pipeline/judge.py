@@ -18,6 +18,7 @@ from edgesmith.data.split import Evaluation, Split
 from edgesmith.devices import DEVICES
 from edgesmith.devices.device import Device
 from edgesmith.errors import UsageError, worst
+from edgesmith.pipeline.input_faults import input_faults
 from edgesmith.pipeline.produce import Absent, Bundle
 from edgesmith.pipeline.recipe import Bench, Targets
 from edgesmith.pipeline.sources import Inputs
@@ -243,4 +244,6 @@ def judge_bundle(
         record = time_targets(bundle.exported, inputs, folder / "bench", device, Bench(threads=threads), say)
     evidence = Evidence(evaluation, outputs, bundle, record, inputs.skipped)
     judgement = judge(evidence, limits, Targets(required=tuple(required)))
+    faults = input_faults(judgement.verdicts, bundle.exported, inputs, outputs.arrays.get(REFERENCE, {}), say)
+    judgement = replace(judgement, verdicts=(*judgement.verdicts, *faults))
     return tabulate(title, judgement, evidence, {}, {"data": inputs.digest})
