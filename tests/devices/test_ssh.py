@@ -257,8 +257,11 @@ def test_a_device_that_is_gone_for_good_is_reported(reach, tmp_path):
         device = SshDevice(other.entry(tmp_path / "there"))
 
         def end(line: str) -> None:
+            sessions = children(other.process.pid)
             other.process.terminate()
-            cut(other)
+            other.process.wait(10)
+            for session in sessions:
+                os.kill(session, signal.SIGKILL)
 
         with pytest.raises(MissingResource):
             measure(device, tmp_path / "job", {"one": model(tmp_path / "m")}, rows(), QUICK, "one", progress=end)
