@@ -228,6 +228,7 @@ def tabulate(
         skipped=evidence.skipped,
         headline=judgement.headline,
         search=evidence.search,
+        placements=evidence.outputs.placements,
     )
     return Table(report, tuple(table.lines(report)), judgement)
 
