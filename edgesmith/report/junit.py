@@ -16,10 +16,10 @@ _COUNTS = {"failures": "fail", "errors": "inconclusive", "skipped": "not_measure
 def junit(report: Mapping[str, Any]) -> bytes:
     """The report's verdicts as an XML file: fail is a failure, inconclusive an error, not_measured a skip."""
     verdicts = report["verdicts"]
-    root = ET.Element("testsuites", name=_clean(report["title"]), **_counted(verdicts))
+    root = ET.Element("testsuites", {"name": _clean(report["title"]), **_counted(verdicts)})
     for target in dict.fromkeys(v["target"] for v in verdicts):
         own = [v for v in verdicts if v["target"] == target]
-        suite = ET.SubElement(root, "testsuite", name=_clean(target), **_counted(own))
+        suite = ET.SubElement(root, "testsuite", {"name": _clean(target), **_counted(own)})
         for verdict in own:
             _case(suite, verdict)
     ET.indent(root)
