@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
+from edgesmith.compress.quantize.corrections import Corrections
 from edgesmith.errors import MissingResource, RecipeError, UsageError
 from edgesmith.quant import RangeMethod
 from edgesmith.records import to_json
@@ -63,8 +64,8 @@ class Quantize:
     ranges: how the ends of grids are chosen; auto tries all and keeps the best by held-out calibration samples.
     keep_float, max_drop, max_ms, measure_latency: what the plans are to hold (Wishes in quantizing.py). A drop is
     judged on the evaluation split, whose headline metric it is of.
-    adaround: learn how weights are rounded. reestimate_batchnorm: measure the statistics of batch norms anew, for
-    every target alike.
+    corrections: switches by name (Corrections in compress/quantize/corrections.py), `{equalise: false}`; the keys
+    adaround and reestimate_batchnorm switch these two on as well. effects: whether to measure what each is worth.
     """
 
     __pydantic_config__ = _STRICT
@@ -77,6 +78,13 @@ class Quantize:
     ranges: Literal["auto"] | RangeMethod = "mse"
     adaround: bool = False
     reestimate_batchnorm: bool = False
+    corrections: Corrections = field(default_factory=Corrections)
+    effects: bool = True
+
+    @property
+    def all_corrections(self) -> Corrections:
+        """The switches, with the two that have keys of their own."""
+        return replace(self.corrections, **{n: True for n in ("adaround", "reestimate_batchnorm") if getattr(self, n)})
 
     @property
     def measures(self) -> bool:
@@ -367,7 +375,8 @@ def _qat_problems(stages: Sequence[Any], targets: Any, quantize: Any) -> list[st
             named = [name for group in (targets if isinstance(targets, dict) else {}).values() for name in group or ()]
             if family not in {TARGETS[name].family for name in named if name in TARGETS}:
                 wrong.append(f"{path}.family: no target is of the family {family!r}")
-        if isinstance(quantize, dict) and quantize.get("reestimate_batchnorm"):
+        sections = (quantize, quantize.get("corrections") if isinstance(quantize, dict) else None)
+        if any(isinstance(part, dict) and part.get("reestimate_batchnorm") for part in sections):
             wrong.append(f"{path}: it folds batch norms into the weights; leave out quantize.reestimate_batchnorm")
         if index < len(stages) - 1:
             wrong.append(f"{path}: only the last stage can be trained aware of quantization")

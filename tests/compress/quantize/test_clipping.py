@@ -6,7 +6,12 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnxruntime.quantization.calibrate import CalibrationDataReader, CalibrationMethod, HistogramCollector, create_calibrator
+from onnxruntime.quantization.calibrate import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    HistogramCollector,
+    create_calibrator,
+)
 
 from edgesmith.compress.quantize.clipping import bounds, mse_bounds, percentile_bounds, points
 from edgesmith.compress.quantize.entropy import QUANTIZED, _divergence, entropy_bounds
