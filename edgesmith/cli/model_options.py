@@ -30,6 +30,8 @@ Off = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Threads = Annotated[int, typer.Option(min=1, help="Threads of each runtime")]
+Device = Annotated[str | None, typer.Option(help="A device of the device file [default: this machine]")]
+Devices = Annotated[Path | None, typer.Option(help="Device file [default: devices.yaml, if it is there]")]
 
 PreprocessingOptions = tuple[Path | None, str | None, str | None, str | None, str | None]
 

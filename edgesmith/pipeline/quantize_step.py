@@ -10,8 +10,8 @@ from edgesmith.data.split import Data
 from edgesmith.pipeline import training
 from edgesmith.pipeline.plans import plan_row
 from edgesmith.pipeline.produce import capture_source
+from edgesmith.pipeline.quantize_section import Quantize
 from edgesmith.pipeline.quantizing import Setting, Wishes, quantized, save_quantized
-from edgesmith.pipeline.recipe import Quantize
 from edgesmith.pipeline.sources import Source
 from edgesmith.quant import QuantPlan
 

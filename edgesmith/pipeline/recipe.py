@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
-from edgesmith.compress.quantize.corrections import Corrections
 from edgesmith.errors import MissingResource, RecipeError, UsageError
-from edgesmith.quant import RangeMethod
+from edgesmith.pipeline.quantize_section import Quantize
 from edgesmith.records import to_json
 from edgesmith.targets import TARGETS
 
@@ -55,41 +54,6 @@ class Targets:
     def all(self) -> tuple[str, ...]:
         """Every target once; the original comes first because everything is compared with it."""
         return tuple(dict.fromkeys(("torch-fp32", *self.required, *self.built, *self.optional)))
-
-
-@dataclass(frozen=True)
-class Quantize:
-    """samples: how many of the calibration split are used, in batches of `batch`.
-
-    ranges: how the ends of grids are chosen; auto tries all and keeps the best by held-out calibration samples.
-    keep_float, max_drop, max_ms, measure_latency: what the plans are to hold (Wishes in quantizing.py). A drop is
-    judged on the evaluation split, whose headline metric it is of.
-    corrections: switches by name (Corrections in compress/quantize/corrections.py), `{equalise: false}`; the keys
-    adaround and reestimate_batchnorm switch these two on as well. effects: whether to measure what each is worth.
-    """
-
-    __pydantic_config__ = _STRICT
-    samples: Positive = 300
-    batch: Positive = 50
-    keep_float: tuple[str, ...] = ()
-    max_drop: Annotated[float, Field(ge=0)] | None = None
-    max_ms: Annotated[float, Field(gt=0)] | None = None
-    measure_latency: bool = False
-    ranges: Literal["auto"] | RangeMethod = "mse"
-    adaround: bool = False
-    reestimate_batchnorm: bool = False
-    corrections: Corrections = field(default_factory=Corrections)
-    effects: bool = True
-
-    @property
-    def all_corrections(self) -> Corrections:
-        """The switches, with the two that have keys of their own."""
-        return replace(self.corrections, **{n: True for n in ("adaround", "reestimate_batchnorm") if getattr(self, n)})
-
-    @property
-    def measures(self) -> bool:
-        """Whether the plans depend on what was measured on the device."""
-        return self.max_drop is not None or self.max_ms is not None
 
 
 @dataclass(frozen=True)
@@ -165,6 +129,13 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     if problems or recipe is None:
         raise RecipeError(str(path), sorted(problems))
     return recipe
+
+
+def on_device(recipe: Recipe, device: Spec) -> Recipe:
+    """The recipe, measured on another device. Raises: UsageError when it measures nothing."""
+    if recipe.bench is None:
+        raise UsageError(f"recipe {recipe.name}", "it has no bench section", "add one, or leave --device out")
+    return replace(recipe, bench=replace(recipe.bench, device=device))
 
 
 def as_yaml(recipe: Recipe) -> str:
@@ -245,10 +216,12 @@ def _enter(here: Any, part: str) -> Any:
 def _plugin_problems(raw: Mapping[str, Any]) -> list[str]:
     """What the types cannot say: names of plug-ins, their options, names of targets, order of stages."""
     from edgesmith.pipeline.options import option_problems, spec_problems
+    from edgesmith.verify.placement import limit_problems
 
     problems = spec_problems("model", raw.get("model"), "model")
     problems += spec_problems("dataset", raw.get("data"), "data")
     problems += option_problems("limits", raw.get("limits") or {}, "edgesmith.verify.gate:Limits")
+    problems += limit_problems(raw.get("limits"))
     bench = raw.get("bench")
     if isinstance(bench, dict) and "device" in bench:
         problems += spec_problems("device", bench["device"], "bench.device")

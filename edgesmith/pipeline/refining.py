@@ -15,7 +15,7 @@ from edgesmith.data.split import Data
 from edgesmith.graph.program import Program
 from edgesmith.metrics import sqnr_db
 from edgesmith.pipeline.produce import calibrate, correcting, plan_targets, tensor_batches
-from edgesmith.pipeline.recipe import Quantize
+from edgesmith.pipeline.quantize_section import Quantize
 from edgesmith.pipeline.sources import Inputs, Source
 from edgesmith.pipeline.training import calibration_inputs
 from edgesmith.quant import QuantPlan

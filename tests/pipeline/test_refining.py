@@ -13,7 +13,8 @@ from edgesmith.errors import RecipeError
 from edgesmith.pipeline import refining
 from edgesmith.pipeline.effects import load_effects
 from edgesmith.pipeline.plans import load_plans
-from edgesmith.pipeline.recipe import Quantize, read_recipe
+from edgesmith.pipeline.quantize_section import Quantize
+from edgesmith.pipeline.recipe import read_recipe
 from edgesmith.pipeline.run import execute
 from edgesmith.pipeline.sources import Trust
 from edgesmith.pipeline.steps import Run
