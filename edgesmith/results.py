@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 State = Literal["pass", "fail", "inconclusive", "not_measured"]
+Scenario = Literal["single-stream", "multi-stream", "offline", "cold-start"]
+SCENARIOS: tuple[Scenario, ...] = ("single-stream", "multi-stream", "offline", "cold-start")
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,11 @@ class Latency:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One candidate on one device. state is "measured", or "failed" / "not_measured" with the reason."""
+    """One candidate on one device. state is "measured", or "failed" / "not_measured" with the reason.
+
+    wall_ms: how long each block took from its first to its last run, which is what a throughput is told from.
+    energy: joules of one run of the model, None where nothing counts them; energy_source says which counter or why not.
+    """
 
     target: str
     state: Literal["measured", "failed", "not_measured"]
@@ -66,6 +72,17 @@ class Measurement:
     peak_bytes: int | None = None
     size_bytes: int | None = None
     notes: tuple[str, ...] = ()
+    scenario: Scenario = "single-stream"
+    streams: int = 1
+    wall_ms: tuple[float, ...] = ()
+    energy_j: Interval | None = None
+    energy_source: str = ""
+
+    @property
+    def rows_per_s(self) -> tuple[float, ...]:
+        """Rows answered a second, block by block."""
+        counts = [len(block) for block in self.latency.blocks_ms] if self.latency else []
+        return tuple(1e3 * count * self.batch / wall for count, wall in zip(counts, self.wall_ms) if wall > 0)
 
 
 @dataclass(frozen=True)
