@@ -26,6 +26,8 @@ class DeviceInfo:
     governor: str | None = None
     clock_mhz: float | None = None
     temperature_c: float | None = None
+    driver: str | None = None
+    battery_percent: float | None = None
 
 
 @dataclass(frozen=True)
@@ -51,11 +53,46 @@ class Latency:
 
 
 @dataclass(frozen=True)
+class PlacedLayer:
+    """One layer that multiplies matrices, where the runtime runs it and in which type.
+
+    layer: module path, or the runtime's own name where no path is known. precision: int8, fp16, bf16, fp32, or
+    "unknown" where the runtime names no such operator. asked: the type it was to be run in, "" where nobody said.
+    """
+
+    layer: str
+    op: str
+    precision: str
+    unit: str
+    macs: int
+    asked: str = ""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Which unit executed how much, in which type, as the runtime itself says; shares are of multiply-accumulates.
+
+    asked, asked_unit: what it was to run in and on, as a whole. partitions: stretches of consecutive operators on one
+    unit. copies: operators that only convert or move values, and the bytes they write (None: not known).
+    """
+
+    target: str
+    share_by_precision: Mapping[str, float]
+    share_by_unit: Mapping[str, float]
+    source: str
+    asked: str = ""
+    asked_unit: str = ""
+    layers: tuple[PlacedLayer, ...] = ()
+    partitions: int = 1
+    copies: int = 0
+    copied_bytes: int | None = None
+
+
+@dataclass(frozen=True)
 class Measurement:
     """One candidate on one device. state is "measured", or "failed" / "not_measured" with the reason.
 
     wall_ms: how long each block took from its first to its last run, which is what a throughput is told from.
-    energy: joules of one run of the model, None where nothing counts them; energy_source says which counter or why not.
     """
 
     target: str
@@ -72,11 +109,10 @@ class Measurement:
     peak_bytes: int | None = None
     size_bytes: int | None = None
     notes: tuple[str, ...] = ()
+    placement: Placement | None = None
     scenario: Scenario = "single-stream"
     streams: int = 1
     wall_ms: tuple[float, ...] = ()
-    energy_j: Interval | None = None
-    energy_source: str = ""
 
     @property
     def rows_per_s(self) -> tuple[float, ...]:
@@ -141,16 +177,6 @@ class Drift:
     sqnr_db: float | None
     cosine: float | None
     max_abs: float | None
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Which unit executed how much, in which precision, as the runtime itself says."""
-
-    target: str
-    share_by_precision: Mapping[str, float]
-    share_by_unit: Mapping[str, float]
-    source: str
 
 
 @dataclass(frozen=True)

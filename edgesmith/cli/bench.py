@@ -23,18 +23,24 @@ def command(
     reference: str | None = typer.Option(
         None, help="Candidate the ratios are to [default: torch-fp32, else the first]"
     ),
+    device: m.Device = None,
+    devices: m.Devices = None,
     json: m.Json = False,
 ) -> int:
     """Time candidates in interleaved blocks; every sample is kept, percentiles come with intervals."""
     from edgesmith.bench.job import Schedule
     from edgesmith.errors import worst
+    from edgesmith.pipeline.device_file import open_named
     from edgesmith.pipeline.foreign import Sweep, bench_files
 
     calls, sessions = 1 if scenario == "cold-start" else block_size, streams if scenario == "multi-stream" else 1
     schedule = Schedule(blocks, calls, warmup, scenario=scenario, streams=sessions)  # type: ignore[arg-type]
-    sweep = Sweep(schedule, _counts("--batch", batch), _counts("--threads", threads))
+    sweep, where = (
+        Sweep(schedule, _counts("--batch", batch), _counts("--threads", threads)),
+        open_named(device, devices),
+    )
     with output.progress() as say:
-        result = bench_files(files, inputs, sweep, reference, say)
+        result = bench_files(files, inputs, sweep, reference, say, where)
     if json:
         output.print_json(result.record)
     else:

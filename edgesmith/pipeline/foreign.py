@@ -15,6 +15,7 @@ from edgesmith.bench.adopt import adopt
 from edgesmith.bench.job import Schedule
 from edgesmith.bench.run import measure
 from edgesmith.devices import DEVICES
+from edgesmith.devices.device import Device
 from edgesmith.errors import UsageError
 from edgesmith.pipeline.convert import Request, capture_request
 from edgesmith.pipeline.doctor import is_artifact
@@ -71,8 +72,18 @@ class Sweep:
             yield replace(self.schedule, batch=batch), threads
 
 
-def bench_files(files: Sequence[Path], inputs: str, sweep: Sweep, reference: str | None, say: Say) -> BenchTable:
-    """Time files in interleaved blocks. Raises: UsageError when their inputs differ."""
+def bench_files(
+    files: Sequence[Path],
+    inputs: str,
+    sweep: Sweep,
+    reference: str | None,
+    say: Say,
+    device: Device | None = None,
+) -> BenchTable:
+    """Time files in interleaved blocks, on a device or else on this machine.
+
+    Raises: UsageError when their inputs differ.
+    """
     with tempfile.TemporaryDirectory() as work:
         found = open_all(files, Path(work) / "files")
         first = next(iter(found.values()))
@@ -88,10 +99,10 @@ def bench_files(files: Sequence[Path], inputs: str, sweep: Sweep, reference: str
             raise UsageError(f"feed the pictures of {inputs}", reason, "give --inputs file.npz or random:N")
         feed = read_inputs(inputs, first.inputs, first.preprocessing, strict=False)
         check_inputs(found, feed, chosen)
-        device, job = DEVICES.get("local")(), Path(work) / "job"
+        where, job = device or DEVICES.get("local")(), Path(work) / "job"
         records = []
         for schedule, threads in sweep:
-            asked = (device, job, found, feed.arrays, schedule, chosen, threads)
+            asked = (where, job, found, feed.arrays, schedule, chosen, threads)
             records.append(measure(*asked, images=feed.images, progress=say))
     return bench_table(records)
 
@@ -161,7 +172,9 @@ def interval_text(interval: Interval, digits: int) -> str:
     return f"{interval.value:.{digits}f} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
 
 
-def verify_files(files: Sequence[Path], request: Request, limits: Mapping[str, Any], say: Say) -> Table:
+def verify_files(
+    files: Sequence[Path], request: Request, limits: Mapping[str, Any], say: Say, device: Device | None = None
+) -> Table:
     """Judge files against an original on the same inputs, prepared once as the original wants them."""
     with tempfile.TemporaryDirectory() as work:
         found = open_all(files, Path(work) / "files")
@@ -180,7 +193,7 @@ def verify_files(files: Sequence[Path], request: Request, limits: Mapping[str, A
         bundle = Bundle(Path(work), {REFERENCE: original, **named}, {})
         ready = as_tensors(inputs, original)
         title = f"verify against {request.model}"
-        return judge_bundle(bundle, ready, limits, tuple(named), Path(work) / "jobs", False, 1, say, title)
+        return judge_bundle(bundle, ready, limits, tuple(named), Path(work) / "jobs", False, 1, say, title, device)
 
 
 def as_tensors(inputs: Inputs, original: Exported) -> Inputs:
