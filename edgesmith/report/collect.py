@@ -37,6 +37,7 @@ def collect(
     histories: Mapping[str, Sequence[Any]] | None = None,
     skipped: Sequence[str] = (),
     search: Mapping[str, Any] | None = None,
+    corrections: Sequence[Any] = (),
     provenance: Mapping[str, Any] | None = None,
     headline: str = "top1",
     placements: Mapping[str, Placement] | None = None,
@@ -46,6 +47,7 @@ def collect(
     state: of the whole run (verify.gate.overall). failures: target -> why it did not come out. histories: step ->
     epochs (records or mappings). headline: the metric of the main column. search: what report.search.collected made.
     placements: target -> where its work is done.
+    corrections: what the corrections of each int8 plan are worth (records or mappings).
     provenance: command, recipe (its text), versions, digests, date.
     """
     measured = {m.target: m for m in bench.measurements} if bench else {}
@@ -72,6 +74,7 @@ def collect(
         "placement": placements or {},
         "training": {name: training.curves(epochs) for name, epochs in (histories or {}).items()},
         "search": search,
+        "corrections": list(corrections),
         "skipped": list(skipped),
         "not_measured": _gaps(rows, accuracies, verdicts),
         "provenance": provenance or {},
