@@ -24,6 +24,8 @@ class DeviceInfo:
     governor: str | None = None
     clock_mhz: float | None = None
     temperature_c: float | None = None
+    driver: str | None = None
+    battery_percent: float | None = None
 
 
 @dataclass(frozen=True)

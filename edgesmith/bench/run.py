@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from edgesmith.artifact import RECORD, Exported
+from edgesmith.bench.environment import worker_python
 from edgesmith.bench.feeds import MOST_FEEDS
 from edgesmith.bench.job import (
     INPUTS,
@@ -19,18 +20,22 @@ from edgesmith.bench.job import (
     Job,
     Result,
     Schedule,
+    check_job,
     log_file,
     outputs_file,
     read_outputs,
     read_result,
     write_job,
 )
+from edgesmith.bench.native import measure_native
+from edgesmith.bench.readiness import await_ready
 from edgesmith.devices.device import Device
-from edgesmith.errors import DamagedArtifact, EngineFailed, MissingResource, UsageError
+from edgesmith.errors import ConnectionLost, DamagedArtifact, EngineFailed, MissingResource, UsageError
 from edgesmith.results import BenchRecord, Measurement
 from edgesmith.tensors import Arrays
 
 Progress = Callable[[str], None]
+_TRIES = 2
 
 
 def measure(
@@ -56,6 +61,12 @@ def measure(
     few = {name: array[:MOST_FEEDS] for name, array in inputs.items()}
     candidates = _candidates(exported, threads, pythons or {})
     job = Job("latency", candidates, reference, schedule, _kind(images), timeout_s=step_timeout_s)
+    if reason := await_ready(device):
+        rows = tuple(Measurement(name, "not_measured", reason) for name in exported)
+        return BenchRecord(device.info(), rows, reference, (0.0, 0.0))
+    if not device.python:
+        check_job(job)
+        return measure_native(device, folder, exported, schedule, reference, threads, step_timeout_s, progress)
     try:
         result = _run(device, folder, job, exported, few, timeout_s, progress)
     finally:
@@ -85,6 +96,9 @@ def infer(
     candidates = _candidates(exported, threads, pythons or {})
     job = Job("outputs", candidates, next(iter(exported), ""), Schedule(), _kind(images), batch, timeout_s)
     answers: dict[str, Arrays | Measurement] = {}
+    if not device.python:
+        reason = f"no python on {device.name}, and native programs give no outputs; verify it on another device"
+        return {name: Measurement(name, "not_measured", reason) for name in exported}
     try:
         # Each candidate has timeout_s; the worker ends by itself, so it is given a little more than all of them.
         result = _run(device, folder, job, exported, inputs, timeout_s * len(candidates) + 60, progress)
@@ -132,11 +146,25 @@ def _run(
     for candidate in job.candidates:
         shutil.rmtree(folder / candidate.folder, ignore_errors=True)
         shutil.copytree(exported[candidate.name].root, folder / candidate.folder)
+    for left in reversed(range(_TRIES)):
+        try:
+            return _run_there(device, folder, job, {model.runtime for model in exported.values()}, timeout_s, progress)
+        except ConnectionLost as error:
+            if not left:
+                raise
+            if progress is not None:
+                progress(f"{error.found}: the job begins again")  # samples of two connections are never mixed
+    raise EngineFailed(f"run the worker on {device.name}", "no try was left", "run it again")
+
+
+def _run_there(
+    device: Device, folder: Path, job: Job, runtimes: Collection[str], timeout_s: float, progress: Progress | None
+) -> Result:
     remote = device.place(folder)
     try:
-        device.push(folder, remote)
-        argv = [device.python, "-m", "edgesmith.bench.worker", remote]
-        ended = device.run(argv, timeout_s, progress)
+        with device.reserve(), worker_python(device, runtimes) as python:
+            device.push(folder, remote)
+            ended = device.run([python, "-m", "edgesmith.bench.worker", remote], timeout_s, progress)
         if ended.timed_out or ended.returncode != 0:
             how = f"no end after {timeout_s:g} s" if ended.timed_out else f"it ended with status {ended.returncode}"
             last = " | ".join(ended.stderr.strip().splitlines()[-3:])
@@ -144,7 +172,8 @@ def _run(
         return _fetch(device, remote, folder, job)
     finally:
         if Path(remote) != folder.resolve():
-            device.remove(remote)
+            with contextlib.suppress(MissingResource):  # a device that has gone says so by the error on its way
+                device.remove(remote)
 
 
 def _fetch(device: Device, remote: str, folder: Path, job: Job) -> Result:

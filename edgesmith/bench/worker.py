@@ -11,10 +11,11 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from edgesmith.bench import protocol
+from edgesmith.bench import clocks, protocol
 from edgesmith.bench.job import Job, Result, log_file, read_job, write_result
 from edgesmith.bench.pipe import Child, die_with_parent
 from edgesmith.devices.facts import this_machine
@@ -121,13 +122,15 @@ def _notes(facts: dict[str, Any]) -> Iterator[str]:
 def run_job(folder: Path, job: Job, say: Callable[[str], None]) -> Result:
     """Do a job; whatever happens, no child is left behind."""
     trials = {candidate.name: Trial(folder, job, number) for number, candidate in enumerate(job.candidates)}
-    before = protocol.sentinel_ms()
+    before, began = protocol.sentinel_ms(), clocks.now()
     try:
         order = _latency(trials, job, say) if job.kind == "latency" else _outputs(trials, say)
     finally:
         for trial in trials.values():
             trial.end()
-    rows = tuple(trial.measurement() for trial in trials.values())
+    remarks = clocks.jumps(began, clocks.now())
+    found = (trial.measurement() for trial in trials.values())
+    rows = tuple(replace(row, notes=(*row.notes, *remarks)) for row in found)
     return Result(this_machine(), rows, job.reference, (before, protocol.sentinel_ms()), tuple(order))
 
 

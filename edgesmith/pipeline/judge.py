@@ -16,6 +16,7 @@ from edgesmith.bench.job import Schedule
 from edgesmith.bench.run import infer, measure
 from edgesmith.data.split import Evaluation, Split
 from edgesmith.devices import DEVICES
+from edgesmith.devices.device import Device
 from edgesmith.errors import UsageError, worst
 from edgesmith.pipeline.input_faults import input_faults
 from edgesmith.pipeline.produce import Absent, Bundle
@@ -229,9 +230,10 @@ def judge_bundle(
     threads: int,
     say: Say,
     title: str = "check",
+    device: Device | None = None,
 ) -> Table:
-    """Run, compare and conclude for a bundle and inputs in memory, on this machine."""
-    device = DEVICES.get("local")()
+    """Run, compare and conclude for a bundle and inputs in memory, on a device or else on this machine."""
+    device = device or DEVICES.get("local")()
     evaluation = Evaluation(Split(dict(inputs.arrays), inputs.labels), "agreement")
     if inputs.labels is not None:
         protocol = "multilabel" if inputs.labels.ndim == 2 else "top1"

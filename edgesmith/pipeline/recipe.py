@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -157,6 +157,13 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     if problems or recipe is None:
         raise RecipeError(str(path), sorted(problems))
     return recipe
+
+
+def on_device(recipe: Recipe, device: Spec) -> Recipe:
+    """The recipe, measured on another device. Raises: UsageError when it measures nothing."""
+    if recipe.bench is None:
+        raise UsageError(f"recipe {recipe.name}", "it has no bench section", "add one, or leave --device out")
+    return replace(recipe, bench=replace(recipe.bench, device=device))
 
 
 def as_yaml(recipe: Recipe) -> str:
