@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import shutil
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -76,6 +76,14 @@ def measure(
     return BenchRecord(where, result.measurements, reference, result.sentinel_ms)
 
 
+@dataclass(frozen=True)
+class Answers:
+    """Outputs of the candidates that ran, and the row of every candidate."""
+
+    arrays: Mapping[str, Arrays]
+    rows: Mapping[str, Measurement]
+
+
 def infer(
     device: Device,
     folder: Path,
@@ -88,26 +96,47 @@ def infer(
     pythons: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Arrays | Measurement]:
-    """Outputs of every candidate for all rows of `inputs`, or the row that says why there are none.
+    """Outputs of every candidate for all rows of `inputs`, or the row that says why there are none (`answer_all`)."""
+    found = answer_all(device, folder, exported, inputs, images, batch, threads, timeout_s, pythons, progress)
+    return {name: found.arrays.get(name, row) for name, row in found.rows.items()}
+
+
+def answer_all(
+    device: Device,
+    folder: Path,
+    exported: Mapping[str, Exported],
+    inputs: Arrays,
+    images: bool,
+    batch: int = 1,
+    threads: int = 1,
+    timeout_s: float = 3600.0,
+    pythons: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+) -> Answers:
+    """Outputs of every candidate for all rows of `inputs`, and its row: why there are none, where its work is done.
 
     A model with a dynamic batch gets `batch` rows a run, another one what it was made for.
     Raises: UsageError, EngineFailed when the worker itself fails.
     """
     candidates = _candidates(exported, threads, pythons or {})
     job = Job("outputs", candidates, next(iter(exported), ""), Schedule(), _kind(images), batch, timeout_s)
-    answers: dict[str, Arrays | Measurement] = {}
+    arrays: dict[str, Arrays] = {}
+    measured: dict[str, Measurement] = {}
     if not device.python:
         reason = f"no python on {device.name}, and native programs give no outputs; verify it on another device"
-        return {name: Measurement(name, "not_measured", reason) for name in exported}
+        return Answers({}, {name: Measurement(name, "not_measured", reason) for name in exported})
     try:
         # Each candidate has timeout_s; the worker ends by itself, so it is given a little more than all of them.
         result = _run(device, folder, job, exported, inputs, timeout_s * len(candidates) + 60, progress)
         rows = len(next(iter(inputs.values())))
         for number, row in enumerate(result.measurements):
-            answers[row.target] = _answer(folder, number, row, exported[row.target], rows)
+            answer = _answer(folder, number, row, exported[row.target], rows)
+            measured[row.target] = answer if isinstance(answer, Measurement) else row
+            if not isinstance(answer, Measurement):
+                arrays[row.target] = answer
     finally:
         _tidy(folder, job)
-    return answers
+    return Answers(arrays, measured)
 
 
 def _answer(folder: Path, number: int, row: Measurement, exported: Exported, rows: int) -> Arrays | Measurement:

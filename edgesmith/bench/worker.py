@@ -20,7 +20,8 @@ from edgesmith.bench.job import Job, Result, log_file, read_job, write_result
 from edgesmith.bench.pipe import Child, die_with_parent
 from edgesmith.devices.facts import this_machine
 from edgesmith.errors import EdgesmithError
-from edgesmith.results import Latency, Measurement
+from edgesmith.records import from_json
+from edgesmith.results import Latency, Measurement, Placement
 from edgesmith.targets import CPU_INSTRUCTION_SETS
 
 _SOURCE = Path(__file__).resolve().parents[2]
@@ -44,6 +45,7 @@ class Trial:
         self._blocks: list[tuple[float, ...]] = []
         self._state: Literal["measured", "failed", "not_measured"] = "measured"
         self._reason = ""
+        self._placement: Placement | None = None
 
     def start(self) -> None:
         """Start the child and load the model."""
@@ -74,6 +76,20 @@ class Trial:
         self._facts.update(found)
         return True
 
+    def place(self) -> None:
+        """Ask where the work is done; who cannot answer, or breaks over it, keeps the outputs there are."""
+        if self._child is None:
+            return
+        try:
+            found = self._child.ask({"do": "place"}, self._job.timeout_s)
+        except EdgesmithError as error:
+            self._facts["unplaced"] = error.found
+            self.end()
+            return
+        self._facts["unplaced"] = found.get("reason", "")
+        if found.get("placement"):
+            self._placement = replace(from_json(Placement, found["placement"]), target=self.candidate.name)
+
     def finish(self) -> None:
         """Ask for the memory peak and end the child."""
         self.ask("finish")
@@ -103,6 +119,7 @@ class Trial:
             peak_bytes=facts.get("peak_bytes"),
             size_bytes=facts.get("size_bytes"),
             notes=tuple(_notes(facts)),
+            placement=self._placement,
         )
 
     def _give_up(self, state: Literal["failed", "not_measured"], reason: str) -> None:
@@ -114,6 +131,8 @@ def _notes(facts: dict[str, Any]) -> Iterator[str]:
     """What a reader of the row must know."""
     if not facts.get("steady", True):
         yield f"not steady after {facts['warmup']} runs of warm-up"
+    if facts.get("unplaced"):
+        yield f"where its work is done is not known: {facts['unplaced']}"
     planned, here = facts.get("instruction_set", ""), this_machine().instruction_set
     if planned in CPU_INSTRUCTION_SETS and planned != here:
         yield f"warning: quantized for {planned} but run on {here}: a plan made for it may be faster and more accurate"
@@ -153,6 +172,7 @@ def _outputs(trials: dict[str, Trial], say: Callable[[str], None]) -> list[str]:
         say(f"run {name}")
         trial.start()
         trial.ask("outputs")
+        trial.place()
         trial.finish()
     return list(trials)
 

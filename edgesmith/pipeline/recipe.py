@@ -244,10 +244,12 @@ def _enter(here: Any, part: str) -> Any:
 def _plugin_problems(raw: Mapping[str, Any]) -> list[str]:
     """What the types cannot say: names of plug-ins, their options, names of targets, order of stages."""
     from edgesmith.pipeline.options import option_problems, spec_problems
+    from edgesmith.verify.placement import limit_problems
 
     problems = spec_problems("model", raw.get("model"), "model")
     problems += spec_problems("dataset", raw.get("data"), "data")
     problems += option_problems("limits", raw.get("limits") or {}, "edgesmith.verify.gate:Limits")
+    problems += limit_problems(raw.get("limits"))
     bench = raw.get("bench")
     if isinstance(bench, dict) and "device" in bench:
         problems += spec_problems("device", bench["device"], "bench.device")

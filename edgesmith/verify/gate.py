@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from edgesmith import intervals
-from edgesmith.results import Accuracy, Agreement, BenchRecord, Interval, Measurement, State, Verdict
+from edgesmith.results import Accuracy, Agreement, BenchRecord, Interval, Measurement, Placement, State, Verdict
+from edgesmith.verify import placement
 
 STEADY = 0.10
 
@@ -19,7 +20,7 @@ class Limits:
 
     accuracy_drop: of the protocol's headline metric (top1, k-fold accuracy, mAP), as a share (0.01 is one point);
     `drops` sets the same for other metrics by name. agreement (top-1) and cosine (mean): at least. p50_ms: at most.
-    speedup: at least, over the reference of the measurement.
+    speedup: at least, over the reference of the measurement. placement: verify/placement.py's limits, by name.
     """
 
     accuracy_drop: float | None = None
@@ -28,6 +29,10 @@ class Limits:
     cosine: float | None = None
     p50_ms: float | None = None
     speedup: float | None = None
+    placement: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        placement.limits_of(self.placement)
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,7 @@ class _Evidence:
     failure: str
     absence: str
     headline: str
+    placement: Placement | None = None
     questions: int = 1  # of the whole run that intervals answer
 
 
@@ -55,12 +61,14 @@ def gate(
     failures: Mapping[str, str] | None = None,
     absences: Mapping[str, str] | None = None,
     headline: str = "top1",
+    placements: Mapping[str, Placement] | None = None,
 ) -> tuple[Verdict, ...]:
     """A verdict for each target and question; required targets come first, the reference is not judged.
 
     failures: target -> why it did not come out (export or runtime error). absences: target -> why it could not be
     measured here. headline: the metric that accuracy_drop means. Every target is asked whether it runs and gives
-    finite outputs ("runs"), also in a run without limits; one that does not is asked nothing more.
+    finite outputs ("runs"), also in a run without limits; one that does not is asked nothing more. placements: target
+    -> where its work is done; one that fell back silently fails, also in a run without limits.
 
     Many questions are many chances of a false alarm: with K of them an interval breaks its limit only if it does so
     with 1 - 0.05 / K (Bonferroni). A run passes only if every question does, which needs no correction (Berger 1982).
@@ -89,10 +97,12 @@ def gate(
             failures.get(target, ""),
             absences.get(target, ""),
             headline,
+            (placements or {}).get(target),
         )
         everything.append(evidence)
     found = [verdict for evidence in everything for verdict in _judge(limits, evidence)]
-    questions = sum(v.check != "runs" and v.state != "not_measured" for v in found)
+    exact = ("runs", placement.CHECK)  # nothing there was estimated from samples
+    questions = sum(not v.check.startswith(exact) and v.state != "not_measured" for v in found)
     if questions > 1:
         shared = [replace(evidence, questions=questions) for evidence in everything]
         found = [verdict for evidence in shared for verdict in _judge(limits, evidence)]
@@ -146,6 +156,7 @@ def _judge(limits: Limits, evidence: _Evidence) -> Iterator[Verdict]:
     yield runs
     if runs.state != "pass":
         return  # one reason is enough: the other questions have the same answer
+    yield from placement.judge(evidence.target, evidence.placement, placement.limits_of(limits.placement))
     if limits.accuracy_drop is not None:
         yield _drop(evidence, "accuracy_drop", evidence.headline, limits.accuracy_drop)
     for metric, limit in limits.drops.items():
