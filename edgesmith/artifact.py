@@ -34,7 +34,9 @@ _FULL = ("No space left", "File too large", "Disk quota", "failed writing file",
 class Exported:
     """A model in one target's format, with what is needed to run it and to check it.
 
-    layer_names: module path -> tensor name in the file. golden.npz holds seeded synthetic inputs ("in:<name>")
+    layer_names: module path -> tensor name in the file. layer_factors: for those that hold a multiple of the layer's
+    value, channel by channel, the factors. layer_copies: other tensors of the same value, where each reader has its
+    own. golden.npz holds seeded synthetic inputs ("in:<name>")
     and the reference outputs ("out:<name>"). instruction_set: what an int8 plan was made for, "" for float.
     `root` is where it was loaded from and is not saved.
     """
@@ -46,6 +48,8 @@ class Exported:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     layer_names: Mapping[str, str] = field(default_factory=dict)
+    layer_factors: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    layer_copies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     preprocessing: Preprocessing | None = None
     labels: tuple[str, ...] = ()
     plan_digest: str | None = None

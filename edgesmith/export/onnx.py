@@ -11,7 +11,7 @@ from torch.export import ExportedProgram
 import edgesmith
 from edgesmith import records
 from edgesmith.artifact import Exported
-from edgesmith.export.exporter import decomposed, failure, layer_names, prepared, quiet, record
+from edgesmith.export.exporter import decomposed, failure, layer_places, prepared, quiet, record, tensors_present
 from edgesmith.graph.capture import Program
 from edgesmith.quant import QuantPlan
 from edgesmith.targets import Target
@@ -28,7 +28,8 @@ def export(program: Program, plan: QuantPlan | None, target: Target, out: Path) 
     model = to_onnx(lowered, exported, target)
     records.write_bytes(out / f"model{target.suffix}", to_bytes(model))
     present = {name for node in model.graph.node for name in node.output}
-    return record(program, plan, target, out, layer_names(lowered, exported, present))
+    places = layer_places(lowered, exported, tensors_present(lowered, exported, present))
+    return record(program, plan, target, out, places)
 
 
 def to_onnx(program: Program, exported: ExportedProgram, target: Target) -> onnx.ModelProto:
