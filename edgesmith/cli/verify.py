@@ -24,11 +24,13 @@ def command(
     cosine: float = typer.Option(0.99, help="Least mean cosine to the original"),
     agreement: float | None = typer.Option(None, help="Least top-1 agreement with the original, 0..1"),
     accuracy_drop: float | None = typer.Option(None, help="With labels in the inputs: largest drop of accuracy, 0..1"),
+    drift: bool = typer.Option(False, "--drift", help="Also compare layer by layer, and name the layer that is off"),
     strict: m.Strict = False,
     trust_pickle: m.TrustPickle = False,
     json: m.Json = False,
 ) -> int:
     """Run files and the original on the same inputs and judge the agreement, with intervals."""
+    from edgesmith.pipeline.drift import drift_files, drift_lines
     from edgesmith.pipeline.foreign import verify_files
 
     prepared = (preprocess, size, mean, std, color)
@@ -44,8 +46,9 @@ def command(
     limits = {"cosine": cosine, "agreement": agreement, "accuracy_drop": accuracy_drop}
     with output.progress() as say:
         table = verify_files(files, request, {k: v for k, v in limits.items() if v is not None}, say)
+        layers = drift_files(files, request, say) if drift else ()
     if json:
-        output.print_json(table.report)
+        output.print_json({**table.report, "drift": layers} if drift else table.report)
     else:
-        print("\n".join(table.lines))
+        print("\n".join([*table.lines, *drift_lines(layers)]))
     return table.exit_code

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -164,8 +165,9 @@ class Original:
                 found = getattr(found, part)
             is_weight = any(is_weighted(user) and user.args[1] is node for user in node.users)
             return weight(found) if weight is not None and is_weight else found  # type: ignore[arg-type]
-        arguments = fx.map_arg(node.args, lambda one: done[one.name])
-        keywords = fx.map_arg(node.kwargs, lambda one: done[one.name])
+        read: Callable[[fx.Node], Any] = lambda one: done[one.name]  # noqa: E731
+        arguments: Any = fx.map_arg(node.args, read)
+        keywords: Any = fx.map_arg(node.kwargs, read)
         return node.target(*arguments, **keywords)  # type: ignore[operator]
 
 
