@@ -24,6 +24,8 @@ class DeviceInfo:
     governor: str | None = None
     clock_mhz: float | None = None
     temperature_c: float | None = None
+    driver: str | None = None
+    battery_percent: float | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,42 @@ class Latency:
 
 
 @dataclass(frozen=True)
+class PlacedLayer:
+    """One layer that multiplies matrices, where the runtime runs it and in which type.
+
+    layer: module path, or the runtime's own name where no path is known. precision: int8, fp16, bf16, fp32, or
+    "unknown" where the runtime names no such operator. asked: the type it was to be run in, "" where nobody said.
+    """
+
+    layer: str
+    op: str
+    precision: str
+    unit: str
+    macs: int
+    asked: str = ""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Which unit executed how much, in which type, as the runtime itself says; shares are of multiply-accumulates.
+
+    asked, asked_unit: what it was to run in and on, as a whole. partitions: stretches of consecutive operators on one
+    unit. copies: operators that only convert or move values, and the bytes they write (None: not known).
+    """
+
+    target: str
+    share_by_precision: Mapping[str, float]
+    share_by_unit: Mapping[str, float]
+    source: str
+    asked: str = ""
+    asked_unit: str = ""
+    layers: tuple[PlacedLayer, ...] = ()
+    partitions: int = 1
+    copies: int = 0
+    copied_bytes: int | None = None
+
+
+@dataclass(frozen=True)
 class Measurement:
     """One candidate on one device. state is "measured", or "failed" / "not_measured" with the reason."""
 
@@ -66,6 +104,7 @@ class Measurement:
     peak_bytes: int | None = None
     size_bytes: int | None = None
     notes: tuple[str, ...] = ()
+    placement: Placement | None = None
 
 
 @dataclass(frozen=True)
@@ -164,16 +203,6 @@ class TargetDrift:
         """The first layer, in the order of the model, where it leaves the original; None where it does not."""
         under = {suspect.layer for suspect in self.suspects}
         return next((row.layer for row in self.layers if row.layer in under), None)
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Which unit executed how much, in which precision, as the runtime itself says."""
-
-    target: str
-    share_by_precision: Mapping[str, float]
-    share_by_unit: Mapping[str, float]
-    source: str
 
 
 @dataclass(frozen=True)

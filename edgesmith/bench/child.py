@@ -22,7 +22,9 @@ from edgesmith.bench import feeds, protocol
 from edgesmith.bench.job import outputs_file, read_inputs, read_job, write_arrays
 from edgesmith.bench.pipe import die_with_parent
 from edgesmith.errors import EdgesmithError, MissingPackage, MissingResource
+from edgesmith.records import to_json
 from edgesmith.runtimes import RUNTIMES
+from edgesmith.runtimes.executed import placement, told_by
 from edgesmith.runtimes.session import RunOptions, Session, is_timed
 from edgesmith.tensors import Arrays
 
@@ -86,6 +88,11 @@ class Subject:
         )
         write_arrays(self._folder / outputs_file(self._number), "out:", arrays)
         return {"rows": len(next(iter(arrays.values())))}
+
+    def place(self) -> dict[str, Any]:
+        """Where the work is done, as far as the runtime can tell."""
+        told = told_by(self._session)
+        return {"placement": to_json(placement(self._exported, told)) if told is not None else None}
 
     def finish(self) -> dict[str, Any]:
         """Peak memory so far. A library that crashes while it is closed takes no sample away: the answer is out."""

@@ -11,15 +11,17 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from edgesmith.bench import protocol
+from edgesmith.bench import clocks, protocol
 from edgesmith.bench.job import Job, Result, log_file, read_job, write_result
 from edgesmith.bench.pipe import Child, die_with_parent
 from edgesmith.devices.facts import this_machine
 from edgesmith.errors import EdgesmithError
-from edgesmith.results import Latency, Measurement
+from edgesmith.records import from_json
+from edgesmith.results import Latency, Measurement, Placement
 from edgesmith.targets import CPU_INSTRUCTION_SETS
 
 _SOURCE = Path(__file__).resolve().parents[2]
@@ -43,6 +45,7 @@ class Trial:
         self._blocks: list[tuple[float, ...]] = []
         self._state: Literal["measured", "failed", "not_measured"] = "measured"
         self._reason = ""
+        self._placement: Placement | None = None
 
     def start(self) -> None:
         """Start the child and load the model."""
@@ -73,6 +76,20 @@ class Trial:
         self._facts.update(found)
         return True
 
+    def place(self) -> None:
+        """Ask where the work is done; who cannot answer, or breaks over it, keeps the outputs there are."""
+        if self._child is None:
+            return
+        try:
+            found = self._child.ask({"do": "place"}, self._job.timeout_s)
+        except EdgesmithError as error:
+            self._facts["unplaced"] = error.found
+            self.end()
+            return
+        self._facts["unplaced"] = found.get("reason", "")
+        if found.get("placement"):
+            self._placement = replace(from_json(Placement, found["placement"]), target=self.candidate.name)
+
     def finish(self) -> None:
         """Ask for the memory peak and end the child."""
         self.ask("finish")
@@ -102,6 +119,7 @@ class Trial:
             peak_bytes=facts.get("peak_bytes"),
             size_bytes=facts.get("size_bytes"),
             notes=tuple(_notes(facts)),
+            placement=self._placement,
         )
 
     def _give_up(self, state: Literal["failed", "not_measured"], reason: str) -> None:
@@ -113,6 +131,8 @@ def _notes(facts: dict[str, Any]) -> Iterator[str]:
     """What a reader of the row must know."""
     if not facts.get("steady", True):
         yield f"not steady after {facts['warmup']} runs of warm-up"
+    if facts.get("unplaced"):
+        yield f"where its work is done is not known: {facts['unplaced']}"
     planned, here = facts.get("instruction_set", ""), this_machine().instruction_set
     if planned in CPU_INSTRUCTION_SETS and planned != here:
         yield f"warning: quantized for {planned} but run on {here}: a plan made for it may be faster and more accurate"
@@ -121,13 +141,15 @@ def _notes(facts: dict[str, Any]) -> Iterator[str]:
 def run_job(folder: Path, job: Job, say: Callable[[str], None]) -> Result:
     """Do a job; whatever happens, no child is left behind."""
     trials = {candidate.name: Trial(folder, job, number) for number, candidate in enumerate(job.candidates)}
-    before = protocol.sentinel_ms()
+    before, began = protocol.sentinel_ms(), clocks.now()
     try:
         order = _latency(trials, job, say) if job.kind == "latency" else _outputs(trials, say)
     finally:
         for trial in trials.values():
             trial.end()
-    rows = tuple(trial.measurement() for trial in trials.values())
+    remarks = clocks.jumps(began, clocks.now())
+    found = (trial.measurement() for trial in trials.values())
+    rows = tuple(replace(row, notes=(*row.notes, *remarks)) for row in found)
     return Result(this_machine(), rows, job.reference, (before, protocol.sentinel_ms()), tuple(order))
 
 
@@ -150,6 +172,7 @@ def _outputs(trials: dict[str, Trial], say: Callable[[str], None]) -> list[str]:
         say(f"run {name}")
         trial.start()
         trial.ask("outputs")
+        trial.place()
         trial.finish()
     return list(trials)
 

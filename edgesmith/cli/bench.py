@@ -20,14 +20,18 @@ def command(
     reference: str | None = typer.Option(
         None, help="Candidate the ratios are to [default: torch-fp32, else the first]"
     ),
+    device: m.Device = None,
+    devices: m.Devices = None,
     json: m.Json = False,
 ) -> int:
     """Time candidates in interleaved blocks; every sample is kept, percentiles come with intervals."""
     from edgesmith.errors import worst
+    from edgesmith.pipeline.device_file import open_named
     from edgesmith.pipeline.foreign import bench_files
 
+    where = open_named(device, devices)
     with output.progress() as say:
-        result = bench_files(files, inputs, threads, (blocks, block_size, warmup), reference, say)
+        result = bench_files(files, inputs, threads, (blocks, block_size, warmup), reference, say, where)
     if json:
         output.print_json(result.record)
     else:

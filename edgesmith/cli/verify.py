@@ -27,12 +27,16 @@ def command(
     drift: bool = typer.Option(False, "--drift", help="Also compare layer by layer, and name the layer that is off"),
     strict: m.Strict = False,
     trust_pickle: m.TrustPickle = False,
+    device: m.Device = None,
+    devices: m.Devices = None,
     json: m.Json = False,
 ) -> int:
     """Run files and the original on the same inputs and judge the agreement, with intervals."""
+    from edgesmith.pipeline.device_file import open_named
     from edgesmith.pipeline.drift import drift_files, drift_lines
     from edgesmith.pipeline.foreign import verify_files
 
+    where = open_named(device, devices)
     prepared = (preprocess, size, mean, std, color)
     request = m.request(
         against,
@@ -45,7 +49,7 @@ def command(
     )
     limits = {"cosine": cosine, "agreement": agreement, "accuracy_drop": accuracy_drop}
     with output.progress() as say:
-        table = verify_files(files, request, {k: v for k, v in limits.items() if v is not None}, say)
+        table = verify_files(files, request, {k: v for k, v in limits.items() if v is not None}, say, where)
         layers = drift_files(files, request, say) if drift else ()
     if json:
         output.print_json({**table.report, "drift": layers} if drift else table.report)

@@ -91,10 +91,7 @@ class NamedValue:
 
 def named_values(program: Program, exported: ExportedProgram) -> dict[str, NamedValue]:
     """Path of a layer -> its value, which may be scaled by a rewrite and dequantized for each reader."""
-    source, found = id(program.module.graph), {}
-    for node in exported.graph.nodes:
-        if node.op == "call_function" and isinstance(node.meta.get("val"), Tensor):
-            found.update({name: node.name for name in _ancestors(node, source)})
+    found = _made_from(program, exported)
     values: dict[str, NamedValue] = {}
     for node in program.module.graph.nodes:
         origin = program.origin(node) if node.name in program.paths else Origin(None)
@@ -102,6 +99,21 @@ def named_values(program: Program, exported: ExportedProgram) -> dict[str, Named
         if origin.layer is not None and nodes:
             values[origin.layer] = NamedValue(nodes, origin.factor)
     return values
+
+
+def operator_nodes(program: Program, exported: ExportedProgram) -> dict[str, str]:
+    """Path of an operator of `program` -> name of the last node of `exported` that it became."""
+    found = _made_from(program, exported)
+    return {path: found[node.name] for path, node in program.nodes.items() if node.name in found}
+
+
+def _made_from(program: Program, exported: ExportedProgram) -> dict[str, str]:
+    """Name of a node of the program -> name of the last node of `exported` that was made from it."""
+    source, found = id(program.module.graph), {}
+    for node in exported.graph.nodes:
+        if node.op == "call_function" and isinstance(node.meta.get("val"), Tensor):
+            found.update({name: node.name for name in _ancestors(node, source)})
+    return found
 
 
 def _ancestors(node: fx.Node, graph_id: int) -> Iterator[str]:

@@ -12,6 +12,7 @@ from edgesmith import intervals
 from edgesmith.artifact import Exported, load_exported
 from edgesmith.bench.adopt import adopt
 from edgesmith.devices import DEVICES
+from edgesmith.devices.device import Device
 from edgesmith.errors import UsageError
 from edgesmith.pipeline.convert import Request, capture_request
 from edgesmith.pipeline.doctor import is_artifact
@@ -57,9 +58,18 @@ def _open(file: Path, folder: Path) -> dict[str, Exported]:
 
 
 def bench_files(
-    files: Sequence[Path], inputs: str, threads: int, rounds: tuple[int, int, int], reference: str | None, say: Say
+    files: Sequence[Path],
+    inputs: str,
+    threads: int,
+    rounds: tuple[int, int, int],
+    reference: str | None,
+    say: Say,
+    device: Device | None = None,
 ) -> BenchTable:
-    """Time files in interleaved blocks. Raises: UsageError when their inputs differ."""
+    """Time files in interleaved blocks, on a device or else on this machine.
+
+    Raises: UsageError when their inputs differ.
+    """
     with tempfile.TemporaryDirectory() as work:
         found = open_all(files, Path(work) / "files")
         first = next(iter(found.values()))
@@ -76,7 +86,7 @@ def bench_files(
         feed = read_inputs(inputs, first.inputs, first.preprocessing, strict=False)
         blocks, block_size, warmup = rounds
         bench = Bench(threads=threads, blocks=blocks, block_size=block_size, warmup=warmup)
-        record = time_targets(found, feed, Path(work) / "job", DEVICES.get("local")(), bench, say, chosen)
+        record = time_targets(found, feed, Path(work) / "job", device or DEVICES.get("local")(), bench, say, chosen)
     return bench_table(record)
 
 
@@ -110,8 +120,8 @@ def bench_table(record: BenchRecord) -> BenchTable:
 def _row(m: Measurement, reference: Measurement | None) -> tuple[str, ...]:
     if m.latency is None:
         return (m.target, m.state, "", "", "", "", "", "", "", m.reason)
-    samples = m.latency.samples_ms
-    p50, p90, p99 = (interval_text(intervals.percentile(samples, q), 2) for q in (0.5, 0.9, 0.99))
+    blocks = m.latency.blocks_ms
+    p50, p90, p99 = (interval_text(intervals.percentile_of_blocks(blocks, q), 2) for q in (0.5, 0.9, 0.99))
     ratio = ""
     if reference is not None and reference.latency is not None and m is not reference:
         ratio = interval_text(intervals.ratio_of_medians(reference.latency.blocks_ms, m.latency.blocks_ms), 2)
@@ -128,7 +138,9 @@ def interval_text(interval: Interval, digits: int) -> str:
     return f"{interval.value:.{digits}f} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
 
 
-def verify_files(files: Sequence[Path], request: Request, limits: Mapping[str, Any], say: Say) -> Table:
+def verify_files(
+    files: Sequence[Path], request: Request, limits: Mapping[str, Any], say: Say, device: Device | None = None
+) -> Table:
     """Judge files against an original on the same inputs, prepared once as the original wants them."""
     with tempfile.TemporaryDirectory() as work:
         found = open_all(files, Path(work) / "files")
@@ -147,7 +159,7 @@ def verify_files(files: Sequence[Path], request: Request, limits: Mapping[str, A
         bundle = Bundle(Path(work), {REFERENCE: original, **named}, {})
         ready = as_tensors(inputs, original)
         title = f"verify against {request.model}"
-        return judge_bundle(bundle, ready, limits, tuple(named), Path(work) / "jobs", False, 1, say, title)
+        return judge_bundle(bundle, ready, limits, tuple(named), Path(work) / "jobs", False, 1, say, title, device)
 
 
 def as_tensors(inputs: Inputs, original: Exported) -> Inputs:

@@ -1,0 +1,54 @@
+"""`verify` says when a file is off because of its input: a file made for another colour order is named as such."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from edgesmith.pipeline.api import check, convert
+from edgesmith.pipeline.judge import Table
+
+pytestmark = pytest.mark.needs("onnxruntime")
+
+
+class Net(nn.Module):
+    """A small net behind a change of its input."""
+
+    def __init__(self, change: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.change = change
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 3), nn.PReLU(), nn.Flatten(), nn.Linear(8 * 36, 6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(self.change(x))
+
+
+def judged(tmp_path: Path, change: Callable[[Tensor], Tensor], broken: bool = False) -> Table:
+    made, original = Net(change).eval(), Net(lambda x: x).eval()
+    if broken:
+        with torch.no_grad():
+            made.body[3].weight.copy_(made.body[3].weight.flip(0))
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(24, 3, 8, 8)).astype(np.float32))
+    bundle = convert(made, x[:1], targets=("ort-fp32",), out=tmp_path / "out")
+    return check(bundle, original, [x], limits={"cosine": 0.99}, required=["ort-fp32"])
+
+
+def test_a_file_made_for_the_other_colour_order_is_told(tmp_path: Path) -> None:
+    table = judged(tmp_path, lambda x: x.flip(1))
+    (found,) = [v for v in table.judgement.verdicts if v.check == "input"]
+    assert found.state == "fail" and found.target == "ort-fp32" and "colours in the other order" in found.found
+    assert any("its input is at fault (colour)" in line for line in table.lines)
+    assert table.exit_code == 1
+
+
+@pytest.mark.parametrize("broken", [False, True], ids=["right", "another fault"])
+def test_nothing_is_said_of_the_input_where_it_is_not_at_fault(tmp_path: Path, broken: bool) -> None:
+    table = judged(tmp_path, lambda x: x, broken)
+    assert not [v for v in table.judgement.verdicts if v.check == "input"]
+    assert table.exit_code == int(broken)
