@@ -1,7 +1,7 @@
 """Whether the drift atlas names the layer in which a fault was planted, and accuses nobody where there is none.
 
 python benchmarks/planted_faults.py [--seed N] [--cases N] [--controls N] [--json FILE] [--quick]
-    [--work DIR] [--limit S]
+    [--work DIR] [--limit S] [--only MODEL]
 
 A case is drawn by the seed: a network, a target (ONNX Runtime, OpenVINO, Core ML by our interpreter, float and int8), a
 kind of fault (fault_kinds.py) and a layer. The fault is planted in the program that the exporter writes, and the file
@@ -180,6 +180,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--quick", action="store_true", help="three cases and two controls; claims nothing")
     parser.add_argument("--work", type=Path, help="where finished cases are kept")
+    parser.add_argument("--only", choices=MODELS, help="one network in this call")
     parser.add_argument("--limit", type=float, default=float("inf"), help="seconds after which this call ends")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -189,7 +190,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         work = options.work or Path(temporary)
         work.mkdir(parents=True, exist_ok=True)
-        rows = run(cases, options.seed, work, options.limit)
+        now = [case for case in cases if options.only in (None, case.model)]
+        rows = run(now, options.seed, work, options.limit)
     print(f"{len(rows)} of {len(cases)} cases are there")
     if len(rows) == len(cases) and not options.quick:
         made = judged(rows)
