@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 State = Literal["pass", "fail", "inconclusive", "not_measured"]
+Scenario = Literal["single-stream", "multi-stream", "offline", "cold-start"]
+SCENARIOS: tuple[Scenario, ...] = ("single-stream", "multi-stream", "offline", "cold-start")
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,10 @@ class Placement:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One candidate on one device. state is "measured", or "failed" / "not_measured" with the reason."""
+    """One candidate on one device. state is "measured", or "failed" / "not_measured" with the reason.
+
+    wall_ms: how long each block took from its first to its last run, which is what a throughput is told from.
+    """
 
     target: str
     state: Literal["measured", "failed", "not_measured"]
@@ -105,6 +110,15 @@ class Measurement:
     size_bytes: int | None = None
     notes: tuple[str, ...] = ()
     placement: Placement | None = None
+    scenario: Scenario = "single-stream"
+    streams: int = 1
+    wall_ms: tuple[float, ...] = ()
+
+    @property
+    def rows_per_s(self) -> tuple[float, ...]:
+        """Rows answered a second, block by block."""
+        counts = [len(block) for block in self.latency.blocks_ms] if self.latency else []
+        return tuple(1e3 * count * self.batch / wall for count, wall in zip(counts, self.wall_ms) if wall > 0)
 
 
 @dataclass(frozen=True)

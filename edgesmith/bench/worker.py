@@ -43,6 +43,7 @@ class Trial:
         self._child: Child | None = None
         self._facts: dict[str, Any] = {}
         self._blocks: list[tuple[float, ...]] = []
+        self._walls: list[float] = []
         self._state: Literal["measured", "failed", "not_measured"] = "measured"
         self._reason = ""
         self._placement: Placement | None = None
@@ -73,8 +74,23 @@ class Trial:
             return False
         if "samples_ms" in found:
             self._blocks.append(tuple(found["samples_ms"]))
+            self._walls.append(found["wall_ms"])
         self._facts.update(found)
         return True
+
+    def cold(self, what: str) -> bool:
+        """Load and answer once in a fresh process; whether it was done. The time of both is the sample."""
+        if self._state != "measured":
+            return False
+        self.start()
+        if not self.ask("first", what):
+            return False
+        taken = self._facts["load_ms"][0] + self._facts["first_ms"]
+        self._facts["load_ms"].append(self._facts["later_load_ms"])
+        self._blocks.append((taken,))
+        self._walls.append(taken)
+        self.finish()
+        return self._state == "measured"
 
     def place(self) -> None:
         """Ask where the work is done; who cannot answer, or breaks over it, keeps the outputs there are."""
@@ -113,12 +129,15 @@ class Trial:
             precision=facts.get("precision", ""),
             batch=facts.get("batch", 1),
             threads=self.candidate.threads,
-            latency=Latency(tuple(self._blocks), facts["warmup"]) if done and self._blocks else None,
+            latency=Latency(tuple(self._blocks), facts.get("warmup", 0)) if done and self._blocks else None,
             load_ms=tuple(facts.get("load_ms", ())),
             first_ms=facts.get("first_ms"),
             peak_bytes=facts.get("peak_bytes"),
             size_bytes=facts.get("size_bytes"),
             notes=tuple(_notes(facts)),
+            scenario=self._job.schedule.scenario,
+            streams=self._job.schedule.streams,
+            wall_ms=tuple(self._walls) if done else (),
             placement=self._placement,
         )
 
@@ -143,7 +162,8 @@ def run_job(folder: Path, job: Job, say: Callable[[str], None]) -> Result:
     trials = {candidate.name: Trial(folder, job, number) for number, candidate in enumerate(job.candidates)}
     before, began = protocol.sentinel_ms(), clocks.now()
     try:
-        order = _latency(trials, job, say) if job.kind == "latency" else _outputs(trials, say)
+        do = _outputs if job.kind == "outputs" else _cold if job.schedule.scenario == "cold-start" else _latency
+        order = do(trials, job, say)
     finally:
         for trial in trials.values():
             trial.end()
@@ -167,7 +187,15 @@ def _latency(trials: dict[str, Trial], job: Job, say: Callable[[str], None]) -> 
     return order
 
 
-def _outputs(trials: dict[str, Trial], say: Callable[[str], None]) -> list[str]:
+def _cold(trials: dict[str, Trial], job: Job, say: Callable[[str], None]) -> list[str]:
+    order = []
+    for number, names in enumerate(protocol.rounds(list(trials), job.schedule.blocks), 1):
+        say(f"round {number} of {job.schedule.blocks}")
+        order += [name for name in names if trials[name].cold(f"cold start {number}")]
+    return order
+
+
+def _outputs(trials: dict[str, Trial], job: Job, say: Callable[[str], None]) -> list[str]:
     for name, trial in trials.items():
         say(f"run {name}")
         trial.start()
