@@ -33,7 +33,13 @@ def quantize_recipe(
     learned: the plan of a family that training aware of quantization ended in. device: where something is measured.
     """
     wishes = Wishes(
-        section.keep_float, section.max_drop, section.max_ms, section.measure_latency, threads, section.ranges
+        section.keep_float,
+        section.max_drop,
+        section.max_ms,
+        section.measure_latency,
+        threads,
+        section.ranges,
+        section.bisect,
     )
     evaluation = training.evaluation_of(data) if section.measures else None
     held_out = training.evaluation_inputs(data) if section.measures else None

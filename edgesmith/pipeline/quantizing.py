@@ -19,6 +19,7 @@ from edgesmith.data.split import Evaluation
 from edgesmith.errors import EngineFailed, UsageError
 from edgesmith.graph.program import Program
 from edgesmith.pipeline.accuracy_control import Control, Found, Goal, keep_drop
+from edgesmith.pipeline.bisecting import bisect_drop
 from edgesmith.pipeline.choose_ranges import Ranges, RangesChoice, calibrate_and_choose
 from edgesmith.pipeline.float_layers import FloatLayer, float_layers
 from edgesmith.pipeline.judge import REFERENCE, run_outputs
@@ -46,7 +47,8 @@ class Wishes:
     keep_float: layers or modules. max_drop: of the accuracy on held-out data, as a share; the upper end of its interval
     is what counts. max_ms: p50 on the device, predicted from measured layers; the noise is made as small as that
     allows. measure_latency: choose layers by measured time instead of by multiply-accumulates. ranges: how the ends of
-    grids are chosen; "auto" tries all and keeps the best (choose_ranges.py).
+    grids are chosen; "auto" tries all and keeps the best (choose_ranges.py). bisect: find the layers that max_drop
+    needs in float by rebuilding with parts of them (bisecting.py), not by their noise.
     """
 
     keep_float: tuple[str, ...] = ()
@@ -55,6 +57,7 @@ class Wishes:
     measure_latency: bool = False
     threads: int = 1
     ranges: Ranges = "mse"
+    bisect: bool = False
 
 
 @dataclass(frozen=True)
@@ -190,6 +193,8 @@ def _check(setting: Setting, wishes: Wishes) -> None:
         raise UsageError(
             "quantize within max_drop and max_ms", "two budgets", "give one; `bench` and `verify` show the other"
         )
+    if wishes.bisect and wishes.max_drop is None:
+        raise UsageError("quantize with bisect", "no max_drop to bisect for", "give --max-drop and --eval")
     if wishes.max_drop is not None and not wishes.max_drop >= 0:
         raise UsageError(f"quantize with max_drop {wishes.max_drop}", "not a share of 0 or more", "0.01 is one point")
     if wishes.max_drop is not None and (setting.held_out is None or setting.held_out.count == 0):
@@ -228,7 +233,8 @@ class _Family:
             plan, timed = self.plan(kept), self._timed(kept, max_ms)
             self.setting.say(f"{self.name}: {predicted:.4g} ms predicted, {timed.found}: {timed.state}")
         elif self.wishes.max_drop is not None:
-            plan, control = keep_drop(self._goal(self.wishes.max_drop))
+            goal = self._goal(self.wishes.max_drop)
+            plan, control = bisect_drop(goal, self.setting.say) if self.wishes.bisect else keep_drop(goal)
             kept = control.kept
             self.setting.say(f"{self.name}: {control.verdict.state}: {control.verdict.asked}: {control.verdict.found}")
         measured = self.__dict__  # what the search has asked for

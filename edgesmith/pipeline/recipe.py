@@ -61,8 +61,8 @@ class Quantize:
     """samples: how many of the calibration split are used, in batches of `batch`.
 
     ranges: how the ends of grids are chosen; auto tries all and keeps the best by held-out calibration samples.
-    keep_float, max_drop, max_ms, measure_latency: what the plans are to hold (Wishes in quantizing.py). A drop is
-    judged on the evaluation split, whose headline metric it is of.
+    keep_float, max_drop, max_ms, measure_latency, bisect: what the plans are to hold (Wishes in quantizing.py). A
+    drop is judged on the evaluation split, whose headline metric it is of.
     adaround: learn how weights are rounded. reestimate_batchnorm: measure the statistics of batch norms anew, for
     every target alike.
     """
@@ -74,6 +74,7 @@ class Quantize:
     max_drop: Annotated[float, Field(ge=0)] | None = None
     max_ms: Annotated[float, Field(gt=0)] | None = None
     measure_latency: bool = False
+    bisect: bool = False
     ranges: Literal["auto"] | RangeMethod = "mse"
     adaround: bool = False
     reestimate_batchnorm: bool = False

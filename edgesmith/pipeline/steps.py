@@ -59,6 +59,8 @@ _QUANTIZE = (
     "devices/facts.py",
     "pipeline/quantiz*.py",
     "pipeline/refining.py",
+    "pipeline/bisecting.py",
+    "verify/bisect.py",
 )
 _SEARCH = (*_TRAIN, "compress/asap/*.py", "pipeline/searching.py", "pipeline/latency_table.py")
 _RUN = ("tensors.py", "runtimes/*.py", "bench/**/*.py", "pipeline/judge.py")
