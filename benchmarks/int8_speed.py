@@ -28,7 +28,7 @@ from edgesmith.data import faces
 from edgesmith.devices.local import LocalDevice
 from edgesmith.graph.macs import layer_macs
 from edgesmith.graph.rewrite import fold_batchnorm
-from edgesmith.intervals import percentile, ratio_of_medians
+from edgesmith.intervals import percentile_of_blocks, ratio_of_medians
 from edgesmith.pipeline.recipe import read_recipe
 from edgesmith.pipeline.sources import Inputs, Source, Trust, model_from_spec
 from edgesmith.pipeline.training import calibration_inputs, resolved
@@ -119,7 +119,7 @@ def blocks(record: BenchRecord, name: str) -> list[list[float]]:
 
 
 def row_of(net: str, name: str, times: list[list[float]], macs: int) -> Row:
-    p50 = percentile(np.concatenate(times), 0.5)
+    p50 = percentile_of_blocks(times, 0.5)
     share = macs / PEAK_MACS * 1000 / p50.value if name in INT8 else None
     ends = {"low": p50.low, "high": p50.high}
     return {"net": net, "artifact": name, "p50_ms": p50.value, **ends, "macs": macs, "share_of_floor": share}
@@ -142,7 +142,7 @@ def claims_of(net: str, times: dict[str, list[list[float]]], macs: int) -> list[
             found.append(_claim(f"{net} {name} over {other}", times[name], times[other]))
     for name in INT8 if net in FACES else ():
         if times[name]:
-            p50 = percentile(np.concatenate(times[name]), 0.5)
+            p50 = percentile_of_blocks(times[name], 0.5)
             ends = [None if end is None else macs / PEAK_MACS * 1000 / end for end in (p50.high, p50.low)]
             share = Interval(macs / PEAK_MACS * 1000 / p50.value, *ends)
             found.append(

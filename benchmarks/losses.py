@@ -41,7 +41,7 @@ from torch import Tensor
 from edgesmith.compress.asl import AsymmetricLoss
 from edgesmith.compress.csl import SelectiveLoss
 from edgesmith.compress.sdl import SemanticDiversityLoss, rank_loss
-from edgesmith.intervals import percentile, ratio_of_medians
+from edgesmith.intervals import percentile_of_blocks, ratio_of_medians
 from edgesmith.models.semantic_head import label_scores
 from edgesmith.results import Interval
 
@@ -249,7 +249,7 @@ def rows_of(times: dict[str, dict[str, list[list[float]]]]) -> list[dict[str, An
     for shape, blocks in times.items():
         first = next(iter(blocks))
         for name, own in blocks.items():
-            median = percentile(np.concatenate(own), 0.5)
+            median = percentile_of_blocks(own, 0.5)
             ratio = ratio_of_medians(own, blocks[first])
             rows.append({"shape": shape, "loss": name, "step_ms": _ends(median), f"over {first}": _ends(ratio)})
     return rows

@@ -106,7 +106,7 @@ def judged(recipe: Recipe, work: Path) -> list[Row]:
     rows = []
     for timed in record.measurements:
         assert timed.latency is not None and inputs.labels is not None, timed.reason
-        p50 = intervals.percentile(timed.latency.samples_ms, 0.5)
+        p50 = intervals.percentile_of_blocks(timed.latency.blocks_ms, 0.5)
         hits = top1(next(iter(outputs.arrays[timed.target].values())), inputs.labels)
         share = intervals.wilson(round(hits * inputs.count), inputs.count)
         row = {"net": timed.target, "target": target, "accuracy": hits, "accuracy_interval": (share.low, share.high)}

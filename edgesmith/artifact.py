@@ -31,11 +31,26 @@ _FULL = ("No space left", "File too large", "Disk quota", "failed writing file",
 
 
 @dataclass(frozen=True)
+class Product:
+    """A layer that multiplies matrices, as it was exported.
+
+    layer: module path. macs: multiply-accumulates for one sample. precision: what it is to be run in. names: what
+    the file calls it, its own names first, then those of what is computed from it alone (a runtime fuses them).
+    """
+
+    layer: str
+    macs: int
+    precision: str
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Exported:
     """A model in one target's format, with what is needed to run it and to check it.
 
-    layer_names: module path -> tensor name in the file. golden.npz holds seeded synthetic inputs ("in:<name>")
-    and the reference outputs ("out:<name>"). instruction_set: what an int8 plan was made for, "" for float.
+    layer_names: module path -> tensor name in the file. products: where its work is, for placement. golden.npz holds
+    seeded synthetic inputs ("in:<name>") and the reference outputs ("out:<name>"). instruction_set: what an int8 plan
+    was made for, "" for float.
     `root` is where it was loaded from and is not saved.
     """
 
@@ -46,6 +61,7 @@ class Exported:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     layer_names: Mapping[str, str] = field(default_factory=dict)
+    products: tuple[Product, ...] = ()
     preprocessing: Preprocessing | None = None
     labels: tuple[str, ...] = ()
     plan_digest: str | None = None

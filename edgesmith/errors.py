@@ -6,6 +6,10 @@
      |   '- UntrustedFile   2  a file that could run code when loaded
      |- MissingPackage      3  a vendor package (an extra) is not installed
      |- MissingResource     3  a file, folder, device or free disk is not there
+     |   |- ConnectionLost  3  a device went away in the middle of something
+     |   |- DeviceBusy      3  somebody else measures on the device
+     |   |- HostKeyRefused  3  the machine that answered is not known to be the one that was meant
+     |   '- LoginRefused    3  the device does not let us in
      |- ExportFailed        1  a target cannot take this model; names the operator
      |- DamagedArtifact     1  a checksum or record does not hold
      |- EngineFailed        1  a runtime refused or crashed
@@ -69,6 +73,22 @@ class MissingResource(EdgesmithError):
     """A file, folder, device or free disk space is not there."""
 
     exit_code = 3
+
+
+class ConnectionLost(MissingResource):
+    """A device went away in the middle of something."""
+
+
+class DeviceBusy(MissingResource):
+    """Somebody else measures on the device."""
+
+
+class HostKeyRefused(MissingResource):
+    """The machine that answered is not known to be the one that was meant."""
+
+
+class LoginRefused(MissingResource):
+    """The device does not let us in."""
 
 
 class ExportFailed(EdgesmithError):

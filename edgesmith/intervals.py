@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from statistics import NormalDist
 
 import numpy as np
 
+from edgesmith.distributions import beta_quantile, t_quantile
 from edgesmith.errors import UsageError
 from edgesmith.results import Interval
 
 Z95 = 1.959963984540054
 DRAWS = 1000
+LEAST_VARIANCE = 0.25  # of that of independent samples: few blocks may agree by luck
 FEWEST_FOR_BOOTSTRAP = 8  # below this a bootstrap only repeats the samples, and claims too much
 
 
@@ -31,6 +34,42 @@ def percentile(samples: Sequence[float] | np.ndarray, q: float, confidence: floa
         None if high is None else float(ranked[high - 1]),
         confidence,
     )
+
+
+def percentile_of_blocks(blocks: Sequence[Sequence[float]], q: float, confidence: float = 0.95) -> Interval:
+    """The q quantile of samples taken in blocks; samples of a block may depend on one another, blocks do not.
+
+    How much the share of samples under the quantile differs from block to block says how many independent samples
+    all of them are worth; with these the ends are those of a share. Fewer than two blocks: no bounds.
+    Source: Woodruff 1952 (a quantile's interval from that of its share); Korn and Graubard 1998 (effective size).
+    """
+    parts = [np.asarray(block, np.float64) for block in blocks if len(block)]
+    ranked = np.sort(np.concatenate(parts)) if parts else np.zeros(0)
+    n, tail = len(ranked), (1 - confidence) / 2
+    if not n or np.isnan(ranked).any():
+        return Interval(math.nan, None, None, confidence)
+    value = float(np.quantile(ranked, q))
+    if len(parts) < 2:
+        return Interval(value, None, None, confidence)
+    effective = effective_samples(parts, value, q, confidence)
+    under, over = effective * q, effective * (1 - q)
+    low = math.floor(n * beta_quantile(tail, under, over + 1))
+    high = math.ceil(n * beta_quantile(1 - tail, under + 1, over)) + 1
+    ends = (float(ranked[low - 1]) if low >= 1 else None, float(ranked[high - 1]) if high <= n else None)
+    return Interval(value, *ends, confidence)
+
+
+def effective_samples(blocks: Sequence[np.ndarray], value: float, q: float, confidence: float = 0.95) -> float:
+    """How many independent samples the blocks are worth for their q quantile `value`, at this confidence.
+
+    The variance of a share is that between blocks; Student's t instead of the normal quantile, since blocks are few.
+    """
+    sizes, count = np.array([len(block) for block in blocks]), len(blocks)
+    apart = np.array([(block <= value).mean() for block in blocks]) - q
+    between = float(np.sum((sizes / sizes.mean() * apart) ** 2)) / (count - 1) / count
+    variance = max(between, LEAST_VARIANCE * q * (1 - q) / sizes.sum())
+    share = 0.5 + confidence / 2
+    return q * (1 - q) / variance * (NormalDist().inv_cdf(share) / t_quantile(share, count - 1)) ** 2
 
 
 def order_ranks(n: int, q: float, confidence: float = 0.95) -> tuple[int | None, int | None]:
@@ -71,13 +110,13 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return min(1.0, 2 * tail / 2**n)
 
 
-def from_draws(value: float, draws: np.ndarray) -> Interval:
-    """An estimate with the 2.5 % and 97.5 % quantiles of its bootstrap draws (NaN draws are left out)."""
+def from_draws(value: float, draws: np.ndarray, confidence: float = 0.95) -> Interval:
+    """An estimate with the outer quantiles of its bootstrap draws, 2.5 % and 97.5 % (NaN draws are left out)."""
     usable = draws[np.isfinite(draws)]
     if not len(usable):
-        return Interval(value, None, None)
-    low, high = np.quantile(usable, [0.025, 0.975])
-    return Interval(value, float(min(low, value)), float(max(high, value)))
+        return Interval(value, None, None, confidence)
+    low, high = np.quantile(usable, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(value, float(min(low, value)), float(max(high, value)), confidence)
 
 
 def hull(first: Interval, second: Interval) -> Interval:
@@ -100,11 +139,17 @@ def mean(values: np.ndarray, seed: int = 0, draws: int = DRAWS) -> Interval:
 
 
 def ratio_of_medians(
-    numerator: Sequence[Sequence[float]], denominator: Sequence[Sequence[float]], seed: int = 0, draws: int = DRAWS
+    numerator: Sequence[Sequence[float]],
+    denominator: Sequence[Sequence[float]],
+    seed: int = 0,
+    draws: int = DRAWS,
+    confidence: float = 0.95,
 ) -> Interval:
     """median(numerator) / median(denominator), interval by drawing interleaved blocks in pairs.
 
-    Block i of both was taken in the same moment: drawing them together lets a drift of the machine cancel.
+    Block i of both was taken in the same moment: drawing them together lets a drift of the machine cancel. Draws of
+    few blocks spread too little: both ends are moved outwards by sqrt(B / (B - 1)) and by Student's t over z.
+    Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, 12.2 and its exercise on narrowness.
     Raises: UsageError when the numbers of blocks differ. Fewer than two blocks: no bounds.
     """
     if len(numerator) != len(denominator):
@@ -112,17 +157,41 @@ def ratio_of_medians(
         raise UsageError("a ratio of interleaved blocks", found, "measure both in one run")
     top, bottom = [np.asarray(b, np.float64) for b in numerator], [np.asarray(b, np.float64) for b in denominator]
     if not sum(map(len, top)) or not sum(map(len, bottom)):
-        return Interval(math.nan, None, None)
+        return Interval(math.nan, None, None, confidence)
     value = float(np.median(np.concatenate(top)) / np.median(np.concatenate(bottom)))
-    if len(top) < 2:
-        return Interval(value, None, None)
-    rng, drawn = np.random.default_rng(seed), np.empty(draws)
-    for i in range(draws):
-        chosen = rng.integers(0, len(top), len(top))
-        drawn[i] = np.median(np.concatenate([top[k] for k in chosen])) / np.median(
-            np.concatenate([bottom[k] for k in chosen])
-        )
-    return from_draws(value, drawn)
+    count = len(top)
+    if count < 2:
+        return Interval(value, None, None, confidence)
+    chosen = np.random.default_rng(seed).integers(0, count, (draws, count))
+    drawn = from_draws(value, _medians(top, chosen) / _medians(bottom, chosen), confidence)
+    share = 0.5 + confidence / 2
+    further = math.sqrt(count / (count - 1)) * t_quantile(share, count - 1) / NormalDist().inv_cdf(share)
+    return _moved_outwards(drawn, further)
+
+
+def _medians(blocks: Sequence[np.ndarray], chosen: np.ndarray) -> np.ndarray:
+    """The median of all samples of each row of chosen blocks. Shape: (draws, B) -> (draws,)."""
+    if len({len(block) for block in blocks}) == 1:
+        return np.asarray(np.median(np.stack(blocks)[chosen].reshape(len(chosen), -1), axis=1))
+    return np.array([np.median(np.concatenate([blocks[k] for k in row])) for row in chosen])
+
+
+def _moved_outwards(ratio: Interval, further: float) -> Interval:
+    """A ratio whose ends are `further` times as far away, on a logarithmic scale."""
+    low, high = (
+        None if end is None else ratio.value * (end / ratio.value) ** further for end in (ratio.low, ratio.high)
+    )
+    return Interval(ratio.value, low, high, ratio.confidence)
+
+
+def at_confidence(interval: Interval, confidence: float) -> Interval:
+    """The same interval at another confidence, its halves taken to grow as those of a normal distribution do."""
+    now, then = (NormalDist().inv_cdf(0.5 + c / 2) for c in (interval.confidence, confidence))
+    low, high = (
+        None if end is None else interval.value + (end - interval.value) * then / now
+        for end in (interval.low, interval.high)
+    )
+    return Interval(interval.value, low, high, confidence)
 
 
 def bootstrap_drop(reference: np.ndarray, candidate: np.ndarray, seed: int = 0, draws: int = DRAWS) -> Interval:

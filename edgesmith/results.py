@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 State = Literal["pass", "fail", "inconclusive", "not_measured"]
+Scenario = Literal["single-stream", "multi-stream", "offline", "cold-start"]
+SCENARIOS: tuple[Scenario, ...] = ("single-stream", "multi-stream", "offline", "cold-start")
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,8 @@ class DeviceInfo:
     governor: str | None = None
     clock_mhz: float | None = None
     temperature_c: float | None = None
+    driver: str | None = None
+    battery_percent: float | None = None
 
 
 @dataclass(frozen=True)
@@ -49,8 +53,47 @@ class Latency:
 
 
 @dataclass(frozen=True)
+class PlacedLayer:
+    """One layer that multiplies matrices, where the runtime runs it and in which type.
+
+    layer: module path, or the runtime's own name where no path is known. precision: int8, fp16, bf16, fp32, or
+    "unknown" where the runtime names no such operator. asked: the type it was to be run in, "" where nobody said.
+    """
+
+    layer: str
+    op: str
+    precision: str
+    unit: str
+    macs: int
+    asked: str = ""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Which unit executed how much, in which type, as the runtime itself says; shares are of multiply-accumulates.
+
+    asked, asked_unit: what it was to run in and on, as a whole. partitions: stretches of consecutive operators on one
+    unit. copies: operators that only convert or move values, and the bytes they write (None: not known).
+    """
+
+    target: str
+    share_by_precision: Mapping[str, float]
+    share_by_unit: Mapping[str, float]
+    source: str
+    asked: str = ""
+    asked_unit: str = ""
+    layers: tuple[PlacedLayer, ...] = ()
+    partitions: int = 1
+    copies: int = 0
+    copied_bytes: int | None = None
+
+
+@dataclass(frozen=True)
 class Measurement:
-    """One candidate on one device. state is "measured", or "failed" / "not_measured" with the reason."""
+    """One candidate on one device. state is "measured", or "failed" / "not_measured" with the reason.
+
+    wall_ms: how long each block took from its first to its last run, which is what a throughput is told from.
+    """
 
     target: str
     state: Literal["measured", "failed", "not_measured"]
@@ -66,6 +109,16 @@ class Measurement:
     peak_bytes: int | None = None
     size_bytes: int | None = None
     notes: tuple[str, ...] = ()
+    placement: Placement | None = None
+    scenario: Scenario = "single-stream"
+    streams: int = 1
+    wall_ms: tuple[float, ...] = ()
+
+    @property
+    def rows_per_s(self) -> tuple[float, ...]:
+        """Rows answered a second, block by block."""
+        counts = [len(block) for block in self.latency.blocks_ms] if self.latency else []
+        return tuple(1e3 * count * self.batch / wall for count, wall in zip(counts, self.wall_ms) if wall > 0)
 
 
 @dataclass(frozen=True)
@@ -124,16 +177,6 @@ class Drift:
     sqnr_db: float | None
     cosine: float | None
     max_abs: float | None
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Which unit executed how much, in which precision, as the runtime itself says."""
-
-    target: str
-    share_by_precision: Mapping[str, float]
-    share_by_unit: Mapping[str, float]
-    source: str
 
 
 @dataclass(frozen=True)

@@ -177,3 +177,33 @@ def test_from_draws_leaves_out_nan_and_holds_the_value():
     found = intervals.from_draws(5.0, np.array([1.0, 2.0, math.nan]))
     assert found.low < 2.0 and found.high == 5.0
     assert intervals.from_draws(1.0, np.array([math.nan])).low is None
+
+
+def test_percentile_of_blocks_at_the_edges():
+    assert math.isnan(intervals.percentile_of_blocks([], 0.5).value)
+    assert math.isnan(intervals.percentile_of_blocks([[1.0], [math.nan]], 0.5).value)
+    alone = intervals.percentile_of_blocks([[1.0, 2.0, 3.0]], 0.5)
+    assert (alone.value, alone.low, alone.high) == (2.0, None, None)  # one block says nothing about its neighbours
+    tied = intervals.percentile_of_blocks([[2.0] * 20] * 10, 0.5)
+    assert (tied.value, tied.low, tied.high) == (2.0, 2.0, 2.0)
+    assert intervals.percentile_of_blocks(np.arange(200.0).reshape(10, 20), 0.99).high is None
+
+
+def test_samples_that_repeat_one_another_are_worth_one():
+    """Ten blocks of one value each are ten samples, however often each is repeated."""
+    values = np.random.default_rng(0).permutation(10.0 + np.arange(10))
+    often = intervals.percentile_of_blocks(np.repeat(values[:, None], 50, axis=1), 0.5)
+    assert often.low is not None and often.low <= 11 and often.high is not None and often.high >= 18
+    independent = intervals.percentile(np.repeat(values, 50), 0.5)
+    assert independent.low == independent.high - 1 or independent.high - independent.low <= 2  # what it would claim
+
+
+def test_more_confidence_is_wider():
+    blocks = np.random.default_rng(0).normal(10, 1, (10, 20))
+    usual, sure = (intervals.percentile_of_blocks(blocks, 0.5, confidence) for confidence in (0.95, 0.99))
+    assert sure.low < usual.low and sure.high > usual.high
+    moved = intervals.at_confidence(intervals.Interval(1.0, 0.0, None), 0.99)
+    assert moved.low == pytest.approx(1 - 2.5758 / 1.95996, abs=1e-4)
+    assert moved.high is None and moved.confidence == 0.99
+    ratios = [intervals.ratio_of_medians(blocks, blocks[::-1], confidence=c) for c in (0.95, 0.99)]
+    assert ratios[1].low < ratios[0].low and ratios[1].high > ratios[0].high

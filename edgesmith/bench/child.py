@@ -22,7 +22,9 @@ from edgesmith.bench import feeds, protocol
 from edgesmith.bench.job import outputs_file, read_inputs, read_job, write_arrays
 from edgesmith.bench.pipe import die_with_parent
 from edgesmith.errors import EdgesmithError, MissingPackage, MissingResource
+from edgesmith.records import to_json
 from edgesmith.runtimes import RUNTIMES
+from edgesmith.runtimes.executed import placement, told_by
 from edgesmith.runtimes.session import RunOptions, Session, is_timed
 from edgesmith.tensors import Arrays
 
@@ -36,6 +38,7 @@ class Subject:
         self._candidate = self._job.candidates[number]
         self._open = contextlib.ExitStack()
         self._session: Session
+        self._beside: list[Session] = []
         self._feeds: list[Arrays] = []
         self._done = 0
 
@@ -44,16 +47,19 @@ class Subject:
         self._exported = load_exported(self._folder / self._candidate.folder, check=True)
         runtime = RUNTIMES.get(self._exported.runtime)
         options = RunOptions(threads=self._candidate.threads)
-        times = []
-        for _ in range(2 if self._job.kind == "latency" else 1):
-            self._open.close()
-            begin = time.perf_counter_ns()
-            self._session = self._open.enter_context(runtime.open(self._exported, options))
-            times.append((time.perf_counter_ns() - begin) / 1e6)
+        asked, found = self._asked_batch(), feeds.batch_of(self._exported, self._asked_batch())
+        if self._job.kind == "latency" and asked not in (1, found):
+            reason = f"it is made for batches of {found}, not of {asked}; export it with a dynamic batch"
+            return {"state": "not_measured", "reason": reason, "batch": asked}
+        times = [self._opened(options)]
+        if self._job.kind == "latency" and self._job.schedule.scenario != "cold-start":
+            times.append(self._opened(options))
         facts = {"engine": self._session.engine, "precision": self._session.precision, "version": runtime.version()}
         if self._job.kind == "latency" and not is_timed(self._session):
             reason = f"{facts['engine']} is an interpreter, its time says nothing about a device; time it on one"
             return {"state": "not_measured", "reason": reason, **facts}
+        for _ in range(self._job.schedule.streams - 1):
+            self._beside.append(self._open.enter_context(runtime.open(self._exported, options)))
         inputs, kind = read_inputs(self._folder), self._job.inputs_are
         if self._job.kind == "latency":
             self._feeds = feeds.latency_feeds(self._exported, inputs, kind, self._job.schedule.batch)
@@ -62,22 +68,35 @@ class Subject:
             **facts,
             "size_bytes": self._exported.size_bytes,
             "instruction_set": self._exported.instruction_set,
-            "batch": feeds.batch_of(self._exported, self._asked_batch()),
+            "batch": found,
         }
+
+    def first(self) -> dict[str, Any]:
+        """The first inference of this process, and what a later load takes."""
+        first_ms = protocol.sample(self._session.run, self._feeds, 0, 1)[0]
+        return {"first_ms": first_ms, "later_load_ms": self._opened(RunOptions(threads=self._candidate.threads))}
 
     def warm(self) -> dict[str, Any]:
         """Run until times are steady."""
         samples, steady = protocol.warm_up(self._session.run, self._feeds, self._job.schedule.warmup)
         self._done = len(samples)
+        for session in self._beside:
+            protocol.sample(session.run, self._feeds, 0, self._job.schedule.warmup)
         return {"first_ms": samples[0], "warmup": len(samples), "steady": steady}
 
     def block(self) -> dict[str, Any]:
         """Take one block of samples."""
         # Other candidates have had the caches since the last block: one run that is not a sample.
-        self._session.run(self._feeds[self._done % len(self._feeds)])
-        samples = protocol.sample(self._session.run, self._feeds, self._done, self._job.schedule.block_size)
+        runs = [session.run for session in (self._session, *self._beside)]
+        for run in runs:
+            run(self._feeds[self._done % len(self._feeds)])
+        begin, count = time.perf_counter_ns(), self._job.schedule.block_size
+        if len(runs) > 1:
+            samples = protocol.sample_streams(runs, self._feeds, self._done, count)
+        else:
+            samples = protocol.sample(runs[0], self._feeds, self._done, count)
         self._done += len(samples)
-        return {"samples_ms": samples}
+        return {"samples_ms": samples, "wall_ms": (time.perf_counter_ns() - begin) / 1e6}
 
     def outputs(self) -> dict[str, Any]:
         """Run every row and leave the outputs in a file."""
@@ -87,9 +106,21 @@ class Subject:
         write_arrays(self._folder / outputs_file(self._number), "out:", arrays)
         return {"rows": len(next(iter(arrays.values())))}
 
+    def place(self) -> dict[str, Any]:
+        """Where the work is done, as far as the runtime can tell."""
+        told = told_by(self._session)
+        return {"placement": to_json(placement(self._exported, told)) if told is not None else None}
+
     def finish(self) -> dict[str, Any]:
         """Peak memory so far. A library that crashes while it is closed takes no sample away: the answer is out."""
         return {"peak_bytes": peak_bytes()}
+
+    def _opened(self, options: RunOptions) -> float:
+        """Open the model anew; how many ms that takes."""
+        self._open.close()
+        begin = time.perf_counter_ns()
+        self._session = self._open.enter_context(RUNTIMES.get(self._exported.runtime).open(self._exported, options))
+        return (time.perf_counter_ns() - begin) / 1e6
 
     def _asked_batch(self) -> int:
         return self._job.schedule.batch if self._job.kind == "latency" else self._job.batch

@@ -16,7 +16,7 @@ import numpy as np
 from edgesmith import records
 from edgesmith.artifact import Exported
 from edgesmith.errors import DamagedArtifact, MissingResource, UsageError
-from edgesmith.results import DeviceInfo, Measurement
+from edgesmith.results import SCENARIOS, DeviceInfo, Measurement, Scenario
 from edgesmith.tensors import Arrays
 
 JOB, INPUTS, RESULT = "job.json", "inputs.npz", "result.json"
@@ -34,12 +34,18 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How many samples are taken: `blocks` blocks of `block_size` a candidate, after at least `warmup` runs."""
+    """How many samples are taken: `blocks` blocks of `block_size` a candidate, after at least `warmup` runs.
+
+    scenario: single-stream runs one after another; offline is the same and asks for rows a second; multi-stream
+    runs in `streams` sessions at once; in cold-start a block is a fresh process that loads and answers once.
+    """
 
     blocks: int = 10
     block_size: int = 20
     warmup: int = 20
     batch: int = 1
+    scenario: Scenario = "single-stream"
+    streams: int = 1
 
 
 @dataclass(frozen=True)
@@ -99,13 +105,27 @@ def check_job(job: Job) -> None:
         raise UsageError(f"reference {job.reference!r}", f"candidates are {names}", "choose one of them")
     if job.kind not in ("latency", "outputs") or job.inputs_are not in ("images", "tensors"):
         raise UsageError("a job of a known kind", f"{job.kind!r} with {job.inputs_are!r}", "see bench/job.py")
-    counts = (*(c.threads for c in job.candidates), job.batch, *vars(job.schedule).values())
+    _check_schedule(job.schedule)
+    counts = (*(c.threads for c in job.candidates), job.batch)
     if min(counts) < 1 or not job.timeout_s > 0:
-        raise UsageError("threads, batch, blocks, block_size, warmup and timeout_s of at least 1", f"{counts}", "")
+        raise UsageError("threads, batch and timeout_s of at least 1", f"{counts} and {job.timeout_s:g} s", "")
     for candidate in job.candidates:
         path = PurePosixPath(candidate.folder)
         if path.is_absolute() or ".." in path.parts:
             raise UsageError(f"candidate {candidate.name!r}", f"folder {path} is outside the job", "put it inside")
+
+
+def _check_schedule(schedule: Schedule) -> None:
+    counts = {name: value for name, value in vars(schedule).items() if name != "scenario"}
+    if min(counts.values()) < 1:
+        raise UsageError(f"{', '.join(counts)} of at least 1", f"{counts}", "")
+    if schedule.scenario not in SCENARIOS:
+        todo = f"choose from: {', '.join(SCENARIOS)}"
+        raise UsageError(f"scenario {schedule.scenario!r}", "no such scenario", todo)
+    if schedule.streams > 1 and schedule.scenario != "multi-stream":
+        raise UsageError(f"{schedule.streams} streams", f"the scenario is {schedule.scenario}", "ask for multi-stream")
+    if schedule.block_size > 1 and schedule.scenario == "cold-start":
+        raise UsageError(f"blocks of {schedule.block_size}", "a process starts cold once", "ask for blocks of 1")
 
 
 def write_result(folder: Path, result: Result) -> None:

@@ -6,6 +6,7 @@ begins with another one, so that neither a drifting machine nor a fixed neighbou
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from statistics import median
@@ -40,6 +41,38 @@ def sample(run: Callable[[Arrays], object], feeds: Sequence[Arrays], start: int,
         begin = time.perf_counter_ns()
         run(feed)
         samples.append((time.perf_counter_ns() - begin) / 1e6)
+    return samples
+
+
+def sample_streams(
+    runs: Sequence[Callable[[Arrays], object]], feeds: Sequence[Arrays], start: int, count: int
+) -> list[float]:
+    """Milliseconds of `count` runs that several sessions, one a thread, take from one queue.
+
+    Raises: what the first run that failed has raised.
+    """
+    numbers, samples, lock = iter(range(start, start + count)), list[float](), threading.Lock()
+    failures, together = list[Exception](), threading.Barrier(len(runs))
+
+    def serve(run: Callable[[Arrays], object]) -> None:
+        together.wait()
+        while not failures:
+            with lock:
+                number = next(numbers, None)
+            if number is None:
+                return
+            try:
+                samples.extend(sample(run, feeds, number, 1))
+            except Exception as error:  # raised again by the thread that asked
+                failures.append(error)
+
+    threads = [threading.Thread(target=serve, args=(run,)) for run in runs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
     return samples
 
 

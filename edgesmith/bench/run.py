@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from edgesmith.artifact import RECORD, Exported
+from edgesmith.bench.environment import worker_python
 from edgesmith.bench.feeds import MOST_FEEDS
 from edgesmith.bench.job import (
     INPUTS,
@@ -19,18 +20,22 @@ from edgesmith.bench.job import (
     Job,
     Result,
     Schedule,
+    check_job,
     log_file,
     outputs_file,
     read_outputs,
     read_result,
     write_job,
 )
+from edgesmith.bench.native import measure_native
+from edgesmith.bench.readiness import await_ready
 from edgesmith.devices.device import Device
-from edgesmith.errors import DamagedArtifact, EngineFailed, MissingResource, UsageError
+from edgesmith.errors import ConnectionLost, DamagedArtifact, EngineFailed, MissingResource, UsageError
 from edgesmith.results import BenchRecord, Measurement
 from edgesmith.tensors import Arrays
 
 Progress = Callable[[str], None]
+_TRIES = 2
 
 
 def measure(
@@ -56,6 +61,12 @@ def measure(
     few = {name: array[:MOST_FEEDS] for name, array in inputs.items()}
     candidates = _candidates(exported, threads, pythons or {})
     job = Job("latency", candidates, reference, schedule, _kind(images), timeout_s=step_timeout_s)
+    if reason := await_ready(device):
+        rows = tuple(Measurement(name, "not_measured", reason) for name in exported)
+        return BenchRecord(device.info(), rows, reference, (0.0, 0.0))
+    if not device.python:
+        check_job(job)
+        return measure_native(device, folder, exported, schedule, reference, threads, step_timeout_s, progress)
     try:
         result = _run(device, folder, job, exported, few, timeout_s, progress)
     finally:
@@ -63,6 +74,14 @@ def measure(
     # The worker looked at the machine it ran on, right after the last sample.
     where = dataclasses.replace(result.device, name=device.name)
     return BenchRecord(where, result.measurements, reference, result.sentinel_ms)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Outputs of the candidates that ran, and the row of every candidate."""
+
+    arrays: Mapping[str, Arrays]
+    rows: Mapping[str, Measurement]
 
 
 def infer(
@@ -77,23 +96,47 @@ def infer(
     pythons: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Arrays | Measurement]:
-    """Outputs of every candidate for all rows of `inputs`, or the row that says why there are none.
+    """Outputs of every candidate for all rows of `inputs`, or the row that says why there are none (`answer_all`)."""
+    found = answer_all(device, folder, exported, inputs, images, batch, threads, timeout_s, pythons, progress)
+    return {name: found.arrays.get(name, row) for name, row in found.rows.items()}
+
+
+def answer_all(
+    device: Device,
+    folder: Path,
+    exported: Mapping[str, Exported],
+    inputs: Arrays,
+    images: bool,
+    batch: int = 1,
+    threads: int = 1,
+    timeout_s: float = 3600.0,
+    pythons: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+) -> Answers:
+    """Outputs of every candidate for all rows of `inputs`, and its row: why there are none, where its work is done.
 
     A model with a dynamic batch gets `batch` rows a run, another one what it was made for.
     Raises: UsageError, EngineFailed when the worker itself fails.
     """
     candidates = _candidates(exported, threads, pythons or {})
     job = Job("outputs", candidates, next(iter(exported), ""), Schedule(), _kind(images), batch, timeout_s)
-    answers: dict[str, Arrays | Measurement] = {}
+    arrays: dict[str, Arrays] = {}
+    measured: dict[str, Measurement] = {}
+    if not device.python:
+        reason = f"no python on {device.name}, and native programs give no outputs; verify it on another device"
+        return Answers({}, {name: Measurement(name, "not_measured", reason) for name in exported})
     try:
         # Each candidate has timeout_s; the worker ends by itself, so it is given a little more than all of them.
         result = _run(device, folder, job, exported, inputs, timeout_s * len(candidates) + 60, progress)
         rows = len(next(iter(inputs.values())))
         for number, row in enumerate(result.measurements):
-            answers[row.target] = _answer(folder, number, row, exported[row.target], rows)
+            answer = _answer(folder, number, row, exported[row.target], rows)
+            measured[row.target] = answer if isinstance(answer, Measurement) else row
+            if not isinstance(answer, Measurement):
+                arrays[row.target] = answer
     finally:
         _tidy(folder, job)
-    return answers
+    return Answers(arrays, measured)
 
 
 def _answer(folder: Path, number: int, row: Measurement, exported: Exported, rows: int) -> Arrays | Measurement:
@@ -132,11 +175,25 @@ def _run(
     for candidate in job.candidates:
         shutil.rmtree(folder / candidate.folder, ignore_errors=True)
         shutil.copytree(exported[candidate.name].root, folder / candidate.folder)
+    for left in reversed(range(_TRIES)):
+        try:
+            return _run_there(device, folder, job, {model.runtime for model in exported.values()}, timeout_s, progress)
+        except ConnectionLost as error:
+            if not left:
+                raise
+            if progress is not None:
+                progress(f"{error.found}: the job begins again")  # samples of two connections are never mixed
+    raise EngineFailed(f"run the worker on {device.name}", "no try was left", "run it again")
+
+
+def _run_there(
+    device: Device, folder: Path, job: Job, runtimes: Collection[str], timeout_s: float, progress: Progress | None
+) -> Result:
     remote = device.place(folder)
     try:
-        device.push(folder, remote)
-        argv = [device.python, "-m", "edgesmith.bench.worker", remote]
-        ended = device.run(argv, timeout_s, progress)
+        with device.reserve(), worker_python(device, runtimes) as python:
+            device.push(folder, remote)
+            ended = device.run([python, "-m", "edgesmith.bench.worker", remote], timeout_s, progress)
         if ended.timed_out or ended.returncode != 0:
             how = f"no end after {timeout_s:g} s" if ended.timed_out else f"it ended with status {ended.returncode}"
             last = " | ".join(ended.stderr.strip().splitlines()[-3:])
@@ -144,7 +201,8 @@ def _run(
         return _fetch(device, remote, folder, job)
     finally:
         if Path(remote) != folder.resolve():
-            device.remove(remote)
+            with contextlib.suppress(MissingResource):  # a device that has gone says so by the error on its way
+                device.remove(remote)
 
 
 def _fetch(device: Device, remote: str, folder: Path, job: Job) -> Result:

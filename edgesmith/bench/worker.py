@@ -11,15 +11,17 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from edgesmith.bench import protocol
+from edgesmith.bench import clocks, protocol
 from edgesmith.bench.job import Job, Result, log_file, read_job, write_result
 from edgesmith.bench.pipe import Child, die_with_parent
 from edgesmith.devices.facts import this_machine
 from edgesmith.errors import EdgesmithError
-from edgesmith.results import Latency, Measurement
+from edgesmith.records import from_json
+from edgesmith.results import Latency, Measurement, Placement
 from edgesmith.targets import CPU_INSTRUCTION_SETS
 
 _SOURCE = Path(__file__).resolve().parents[2]
@@ -41,8 +43,10 @@ class Trial:
         self._child: Child | None = None
         self._facts: dict[str, Any] = {}
         self._blocks: list[tuple[float, ...]] = []
+        self._walls: list[float] = []
         self._state: Literal["measured", "failed", "not_measured"] = "measured"
         self._reason = ""
+        self._placement: Placement | None = None
 
     def start(self) -> None:
         """Start the child and load the model."""
@@ -70,8 +74,37 @@ class Trial:
             return False
         if "samples_ms" in found:
             self._blocks.append(tuple(found["samples_ms"]))
+            self._walls.append(found["wall_ms"])
         self._facts.update(found)
         return True
+
+    def cold(self, what: str) -> bool:
+        """Load and answer once in a fresh process; whether it was done. The time of both is the sample."""
+        if self._state != "measured":
+            return False
+        self.start()
+        if not self.ask("first", what):
+            return False
+        taken = self._facts["load_ms"][0] + self._facts["first_ms"]
+        self._facts["load_ms"].append(self._facts["later_load_ms"])
+        self._blocks.append((taken,))
+        self._walls.append(taken)
+        self.finish()
+        return self._state == "measured"
+
+    def place(self) -> None:
+        """Ask where the work is done; who cannot answer, or breaks over it, keeps the outputs there are."""
+        if self._child is None:
+            return
+        try:
+            found = self._child.ask({"do": "place"}, self._job.timeout_s)
+        except EdgesmithError as error:
+            self._facts["unplaced"] = error.found
+            self.end()
+            return
+        self._facts["unplaced"] = found.get("reason", "")
+        if found.get("placement"):
+            self._placement = replace(from_json(Placement, found["placement"]), target=self.candidate.name)
 
     def finish(self) -> None:
         """Ask for the memory peak and end the child."""
@@ -96,12 +129,16 @@ class Trial:
             precision=facts.get("precision", ""),
             batch=facts.get("batch", 1),
             threads=self.candidate.threads,
-            latency=Latency(tuple(self._blocks), facts["warmup"]) if done and self._blocks else None,
+            latency=Latency(tuple(self._blocks), facts.get("warmup", 0)) if done and self._blocks else None,
             load_ms=tuple(facts.get("load_ms", ())),
             first_ms=facts.get("first_ms"),
             peak_bytes=facts.get("peak_bytes"),
             size_bytes=facts.get("size_bytes"),
             notes=tuple(_notes(facts)),
+            scenario=self._job.schedule.scenario,
+            streams=self._job.schedule.streams,
+            wall_ms=tuple(self._walls) if done else (),
+            placement=self._placement,
         )
 
     def _give_up(self, state: Literal["failed", "not_measured"], reason: str) -> None:
@@ -113,6 +150,8 @@ def _notes(facts: dict[str, Any]) -> Iterator[str]:
     """What a reader of the row must know."""
     if not facts.get("steady", True):
         yield f"not steady after {facts['warmup']} runs of warm-up"
+    if facts.get("unplaced"):
+        yield f"where its work is done is not known: {facts['unplaced']}"
     planned, here = facts.get("instruction_set", ""), this_machine().instruction_set
     if planned in CPU_INSTRUCTION_SETS and planned != here:
         yield f"warning: quantized for {planned} but run on {here}: a plan made for it may be faster and more accurate"
@@ -121,13 +160,16 @@ def _notes(facts: dict[str, Any]) -> Iterator[str]:
 def run_job(folder: Path, job: Job, say: Callable[[str], None]) -> Result:
     """Do a job; whatever happens, no child is left behind."""
     trials = {candidate.name: Trial(folder, job, number) for number, candidate in enumerate(job.candidates)}
-    before = protocol.sentinel_ms()
+    before, began = protocol.sentinel_ms(), clocks.now()
     try:
-        order = _latency(trials, job, say) if job.kind == "latency" else _outputs(trials, say)
+        do = _outputs if job.kind == "outputs" else _cold if job.schedule.scenario == "cold-start" else _latency
+        order = do(trials, job, say)
     finally:
         for trial in trials.values():
             trial.end()
-    rows = tuple(trial.measurement() for trial in trials.values())
+    remarks = clocks.jumps(began, clocks.now())
+    found = (trial.measurement() for trial in trials.values())
+    rows = tuple(replace(row, notes=(*row.notes, *remarks)) for row in found)
     return Result(this_machine(), rows, job.reference, (before, protocol.sentinel_ms()), tuple(order))
 
 
@@ -145,11 +187,20 @@ def _latency(trials: dict[str, Trial], job: Job, say: Callable[[str], None]) -> 
     return order
 
 
-def _outputs(trials: dict[str, Trial], say: Callable[[str], None]) -> list[str]:
+def _cold(trials: dict[str, Trial], job: Job, say: Callable[[str], None]) -> list[str]:
+    order = []
+    for number, names in enumerate(protocol.rounds(list(trials), job.schedule.blocks), 1):
+        say(f"round {number} of {job.schedule.blocks}")
+        order += [name for name in names if trials[name].cold(f"cold start {number}")]
+    return order
+
+
+def _outputs(trials: dict[str, Trial], job: Job, say: Callable[[str], None]) -> list[str]:
     for name, trial in trials.items():
         say(f"run {name}")
         trial.start()
         trial.ask("outputs")
+        trial.place()
         trial.finish()
     return list(trials)
 

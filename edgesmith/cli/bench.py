@@ -13,21 +13,34 @@ from edgesmith.cli import output
 def command(
     files: list[Path] = typer.Argument(..., help="Artefact folders, bundles, or .onnx, .xml, .mlpackage, .pt2 files"),
     inputs: str = typer.Option("random:32", help="Inputs to rotate over: a folder of images | file.npz | random:N"),
-    threads: m.Threads = 1,
+    scenario: str = typer.Option("single-stream", help="single-stream, multi-stream, offline or cold-start"),
+    streams: int = typer.Option(2, min=2, help="Sessions at once in multi-stream"),
+    batch: str = typer.Option("1", help="Batch sizes, for models whose batch is dynamic: 1,8,32"),
+    threads: str = typer.Option("1", help="Threads of one inference: 1,2"),
     blocks: int = typer.Option(10, min=2, help="Rounds; every candidate runs one block a round"),
-    block_size: int = typer.Option(20, min=1, help="Calls a block"),
+    block_size: int = typer.Option(20, min=1, help="Calls a block; in cold-start a block is one process"),
     warmup: int = typer.Option(20, min=1, help="Warm-up calls at least"),
     reference: str | None = typer.Option(
         None, help="Candidate the ratios are to [default: torch-fp32, else the first]"
     ),
+    device: m.Device = None,
+    devices: m.Devices = None,
     json: m.Json = False,
 ) -> int:
     """Time candidates in interleaved blocks; every sample is kept, percentiles come with intervals."""
+    from edgesmith.bench.job import Schedule
     from edgesmith.errors import worst
-    from edgesmith.pipeline.foreign import bench_files
+    from edgesmith.pipeline.device_file import open_named
+    from edgesmith.pipeline.foreign import Sweep, bench_files
 
+    calls, sessions = 1 if scenario == "cold-start" else block_size, streams if scenario == "multi-stream" else 1
+    schedule = Schedule(blocks, calls, warmup, scenario=scenario, streams=sessions)  # type: ignore[arg-type]
+    sweep, where = (
+        Sweep(schedule, _counts("--batch", batch), _counts("--threads", threads)),
+        open_named(device, devices),
+    )
     with output.progress() as say:
-        result = bench_files(files, inputs, threads, (blocks, block_size, warmup), reference, say)
+        result = bench_files(files, inputs, sweep, reference, say, where)
     if json:
         output.print_json(result.record)
     else:
@@ -35,3 +48,13 @@ def command(
         print("\n".join(result.remarks))
     states = {measurement.state for measurement in result.record.measurements}
     return worst({"failed": 1, "not_measured": 3, "measured": 0}[state] for state in states)
+
+
+def _counts(option: str, text: str) -> tuple[int, ...]:
+    """Whole numbers from "1,8,32"."""
+    from edgesmith.errors import UsageError
+
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise UsageError(f"{option} {text}", "not whole numbers of at least 1", f"write {option} 1,8")
+    return tuple(dict.fromkeys(int(part) for part in parts))

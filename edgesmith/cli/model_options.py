@@ -26,6 +26,8 @@ Strict = Annotated[bool, typer.Option(help="Refuse a folder with unreadable imag
 TrustPickle = Annotated[bool, typer.Option(help="Load pickles, which can run code.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Threads = Annotated[int, typer.Option(min=1, help="Threads of each runtime")]
+Device = Annotated[str | None, typer.Option(help="A device of the device file [default: this machine]")]
+Devices = Annotated[Path | None, typer.Option(help="Device file [default: devices.yaml, if it is there]")]
 
 PreprocessingOptions = tuple[Path | None, str | None, str | None, str | None, str | None]
 

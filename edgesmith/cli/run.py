@@ -7,6 +7,7 @@ from pathlib import Path
 
 import typer
 
+from edgesmith.cli import model_options as m
 from edgesmith.cli import output
 
 
@@ -17,16 +18,21 @@ def command(
     dry_run: bool = typer.Option(False, help="Check the recipe, list the steps and stop."),
     allow_import: bool = typer.Option(False, help="Let the recipe name code to import."),
     trust_pickle: bool = typer.Option(False, help="Load pickles, which can run code."),
+    device: m.Device = None,
+    devices: m.Devices = None,
     json: bool = typer.Option(False, "--json", help="One JSON object on stdout."),
 ) -> int:
     """Run a recipe: train, quantize, export, bench, verify, report; what is already there is skipped."""
-    from edgesmith.pipeline.recipe import read_recipe
+    from edgesmith.pipeline.device_file import device_spec, find_device
+    from edgesmith.pipeline.recipe import on_device, read_recipe
     from edgesmith.pipeline.sources import Trust
     from edgesmith.pipeline.steps import plan_steps, run_recipe
 
     parsed = read_recipe(recipe, set_)
     folder = out or output.default_out(recipe)
-    trust = Trust(allow_import, trust_pickle)
+    if device is not None:
+        parsed = on_device(parsed, device_spec(find_device(device, devices)))
+    trust = Trust(allow_import, trust_pickle, device is not None)
     if dry_run:
         rows = plan_steps(parsed, folder, trust)
         if json:
@@ -35,6 +41,7 @@ def command(
             output.print_table(("step", "folder", "state"), [(r["step"], r["folder"], r["state"]) for r in rows])
         return 0
     words = ["edgesmith", "run", str(recipe), *(word for pair in set_ for word in ("--set", pair))]
+    words += [word for pair in (("--device", device), ("--devices", devices)) if pair[1] for word in map(str, pair)]
     with output.progress() as say:
         result = run_recipe(parsed, folder, trust, say, command=shlex.join(words))
     if result is None:  # another process goes on alone

@@ -26,11 +26,15 @@ def command(
     accuracy_drop: float | None = typer.Option(None, help="With labels in the inputs: largest drop of accuracy, 0..1"),
     strict: m.Strict = False,
     trust_pickle: m.TrustPickle = False,
+    device: m.Device = None,
+    devices: m.Devices = None,
     json: m.Json = False,
 ) -> int:
     """Run files and the original on the same inputs and judge the agreement, with intervals."""
+    from edgesmith.pipeline.device_file import open_named
     from edgesmith.pipeline.foreign import verify_files
 
+    where = open_named(device, devices)
     prepared = (preprocess, size, mean, std, color)
     request = m.request(
         against,
@@ -43,7 +47,7 @@ def command(
     )
     limits = {"cosine": cosine, "agreement": agreement, "accuracy_drop": accuracy_drop}
     with output.progress() as say:
-        table = verify_files(files, request, {k: v for k, v in limits.items() if v is not None}, say)
+        table = verify_files(files, request, {k: v for k, v in limits.items() if v is not None}, say, where)
     if json:
         output.print_json(table.report)
     else:

@@ -6,6 +6,7 @@ DEVICES = Plugins(
     "device",
     {
         "local": "edgesmith.devices.local:LocalDevice",
+        "ssh": "edgesmith.devices.ssh:SshDevice",
         "null": "edgesmith.devices.null:NullDevice",
     },
 )

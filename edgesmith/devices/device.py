@@ -6,31 +6,31 @@ A transport carries files and commands; CPU, GPU and operating system are facts 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
+from edgesmith.devices.entry import Rules
+from edgesmith.devices.processes import Completed
 from edgesmith.results import DeviceInfo
 
 
-@dataclass(frozen=True)
-class Completed:
-    """How a command ended; returncode is negative for a signal, as in subprocess."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-    timed_out: bool = False
-
-
 class Device(Protocol):
-    """One machine. python: the interpreter there that has numpy and can import edgesmith."""
+    """One machine. python: the interpreter there that has numpy and can import edgesmith, "" where there is none.
+
+    rules: what has to hold there before something is measured.
+    """
 
     name: str
     python: str
+    rules: Rules
 
     def info(self) -> DeviceInfo:
         """What the machine is."""
+        ...
+
+    def reserve(self) -> AbstractContextManager[None]:
+        """Be the only one that measures there. Raises: DeviceBusy."""
         ...
 
     def place(self, folder: Path) -> str:

@@ -8,6 +8,7 @@ import platform
 import subprocess
 from pathlib import Path
 
+from edgesmith.devices import readings
 from edgesmith.results import DeviceInfo
 
 _CPU0 = "sys/devices/system/cpu/cpu0/cpufreq"
@@ -17,11 +18,12 @@ _CPU_ZONES = ("x86_pkg_temp", "cpu")
 
 def this_machine(name: str = "local") -> DeviceInfo:
     """The facts of the machine this runs on."""
-    cpuinfo = _cpuinfo(_read("proc/cpuinfo"))
+    text = _read("proc/cpuinfo")
+    cpuinfo = _cpuinfo(text)
     return DeviceInfo(
         name=name,
         os=f"{platform.system()} {platform.release()}",
-        cpu=_cpu_model(cpuinfo),
+        cpu=_cpu_model(text),
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         memory_bytes=_memory_bytes(),
         instruction_set=instruction_set(platform.machine(), cpuinfo),
@@ -30,6 +32,9 @@ def this_machine(name: str = "local") -> DeviceInfo:
         governor=_read(f"{_CPU0}/scaling_governor") or None,
         clock_mhz=_clock_mhz(cpuinfo),
         temperature_c=temperature_c(),
+        driver=readings.nvidia_driver(_read("proc/driver/nvidia/version"))
+        or readings.l4t_release(_read("etc/nv_tegra_release")),
+        battery_percent=_battery_percent(),
     )
 
 
@@ -65,9 +70,10 @@ def _cpuinfo(text: str) -> dict[str, str]:
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
-def _cpu_model(cpuinfo: dict[str, str]) -> str:
-    board = _read("proc/device-tree/model")
-    known = cpuinfo.get("model name") or cpuinfo.get("Hardware") or board or _sysctl("machdep.cpu.brand_string")
+def _cpu_model(cpuinfo: str) -> str:
+    """The processor's own name, else the board and its cores."""
+    cores, board = readings.cpu_model(cpuinfo), _read("proc/device-tree/model")
+    known = f"{board}, {cores}" if board and cores else cores or board or _sysctl("machdep.cpu.brand_string")
     return known or platform.processor() or platform.machine()
 
 
@@ -76,6 +82,14 @@ def _sysctl(key: str) -> str:
         return ""
     answer = subprocess.run(["/usr/sbin/sysctl", "-n", key], capture_output=True, text=True, check=False)
     return answer.stdout.strip()
+
+
+def _battery_percent(root: Path = Path("/")) -> float | None:
+    """The first battery's charge."""
+    found = (
+        _read(str(path.relative_to(root)), root) for path in sorted(root.glob("sys/class/power_supply/*/capacity"))
+    )
+    return next((float(text) for text in found if text.isdigit()), None)
 
 
 def _memory_bytes() -> int:

@@ -2,36 +2,41 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
-import signal
-import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import IO
 
-from edgesmith.devices.device import Completed
+from edgesmith.devices.entry import Rules
 from edgesmith.devices.facts import this_machine
+from edgesmith.devices.processes import Completed, run_group
 from edgesmith.errors import MissingResource
 from edgesmith.results import DeviceInfo
 
-_POLL_S = 0.02
-_GRACE_S = 3.0
 _SOURCE = Path(__file__).resolve().parents[2]
 
 
 class LocalDevice:
     """Commands run as process groups of their own, with the edgesmith that is imported here on their path.
 
-    root: where `place` puts folders; without it they stay where they are.
+    root: where `place` puts folders; without it they stay where they are. Nobody is kept from measuring beside us:
+    whoever can start a process here knows what else runs here.
     """
 
-    def __init__(self, name: str = "local", root: Path | None = None, python: str = sys.executable) -> None:
-        self.name, self.root, self.python = name, root, python
+    def __init__(
+        self,
+        name: str = "local",
+        root: Path | None = None,
+        python: str = sys.executable,
+        rules: Rules = Rules(),  # noqa: B008, it is frozen
+    ) -> None:
+        self.name, self.root, self.python, self.rules = name, root, python, rules
+
+    def reserve(self) -> AbstractContextManager[None]:
+        """Nothing to lock."""
+        return nullcontext()
 
     def info(self) -> DeviceInfo:
         """What this machine is."""
@@ -62,73 +67,10 @@ class LocalDevice:
 
         Raises: MissingResource when it cannot start.
         """
-        # Files, not pipes: a grandchild that keeps a pipe open would make us wait for it.
-        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-            try:
-                process = subprocess.Popen(
-                    list(argv),
-                    stdin=subprocess.DEVNULL,
-                    stdout=out,
-                    stderr=err,
-                    env=_environment(),
-                    start_new_session=True,
-                )
-            except OSError as error:
-                raise MissingResource(f"run {argv[0]}", f"{error.strerror}", "check the command") from error
-            try:
-                ended = _wait(process, timeout_s, _Follower(out, on_line))
-            finally:
-                _end_group(process)
-            return Completed(process.returncode, _text(out), _text(err), not ended)
-
-
-class _Follower:
-    """Hands on the lines of a growing file."""
-
-    def __init__(self, file: IO[bytes], on_line: Callable[[str], None] | None) -> None:
-        self._handle, self._on_line, self._place, self._rest = file.fileno(), on_line, 0, b""
-
-    def read(self) -> None:
-        if self._on_line is None:
-            return
-        # pread: the child writes through the same file offset.
-        while chunk := os.pread(self._handle, 1 << 16, self._place):
-            self._place += len(chunk)
-            *lines, self._rest = (self._rest + chunk).split(b"\n")
-            for line in lines:
-                self._on_line(line.decode(errors="replace"))
-
-
-def _wait(process: subprocess.Popen[bytes], timeout_s: float, follower: _Follower) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while process.poll() is None:
-        if time.monotonic() > deadline:
-            return False
-        follower.read()
-        time.sleep(_POLL_S)
-    follower.read()
-    return True
-
-
-def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """Ask a running leader to end (it may have groups of its own to end), then kill whatever is left of the group."""
-    if process.poll() is None:
-        _signal(process.pid, signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_GRACE_S)
-    _signal(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-def _signal(group: int, number: signal.Signals) -> None:
-    # PermissionError is what macOS says of a group whose last process is a zombie.
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, number)
-
-
-def _text(file: IO[bytes]) -> str:
-    file.seek(0)
-    return file.read().decode(errors="replace")
+        try:
+            return run_group(argv, timeout_s, _environment(), on_line)
+        except OSError as error:
+            raise MissingResource(f"run {argv[0]}", f"{error.strerror}", "check the command") from error
 
 
 def _environment() -> dict[str, str]:

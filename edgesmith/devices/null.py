@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from edgesmith.devices.device import Completed
+from edgesmith.devices.entry import Rules
 from edgesmith.devices.local import LocalDevice
+from edgesmith.devices.processes import Completed
 from edgesmith.errors import MissingResource
 from edgesmith.results import DeviceInfo
 
@@ -28,12 +30,17 @@ class NullDevice:
         self.name, self.python = "null", sys.executable
         self.answers, self.broken = dict(answers or {}), broken
         self.commands: list[tuple[str, ...]] = []
+        self.rules = Rules()
         self._machine = LocalDevice("null", root)
 
     def info(self) -> DeviceInfo:
         """Fixed facts."""
         self._reach()
         return NULL_INFO
+
+    def reserve(self) -> AbstractContextManager[None]:
+        """Nothing to lock."""
+        return self._machine.reserve()
 
     def place(self, folder: Path) -> str:
         """The folder's path, or its name below `root`."""

@@ -6,7 +6,7 @@ import contextlib
 import io
 import re
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -14,10 +14,12 @@ import torch
 from torch import fx
 from torch.export import ExportedProgram
 
-from edgesmith.artifact import Exported
+from edgesmith.artifact import Exported, Product
 from edgesmith.errors import ExportFailed, UsageError
 from edgesmith.graph.capture import Program, exported_program, node_names
-from edgesmith.graph.rewrite import fold_batchnorm, lower_activations
+from edgesmith.graph.macs import layer_macs
+from edgesmith.graph.operators import becomes_output, is_convolution
+from edgesmith.graph.rewrite import fold_batchnorm, lower_activations, planned
 from edgesmith.quant import QuantPlan
 from edgesmith.targets import Target
 
@@ -81,6 +83,27 @@ def layer_names(program: Program, exported: ExportedProgram, present: Collection
     return {path: name for path, name in names.items() if name in present}
 
 
+def products(
+    program: Program, plan: QuantPlan | None, target: Target, names: Mapping[str, tuple[str, ...]]
+) -> tuple[Product, ...]:
+    """The layers that multiply matrices, and the type that the plan, or else the target, wants each of them in.
+
+    names: module path -> what the file calls the layer. A quantized target runs what its plan leaves out in float, and
+    ONNX Runtime also a convolution whose result leaves the model in float: it has no such integer operator.
+    """
+    quantized = plan if target.precision == "int8" else None
+    lowered = planned(fold_batchnorm(program), quantized) if quantized else program
+    found = []
+    last = {path for path, node in lowered.nodes.items() if is_convolution(node) and becomes_output(node)}
+    ends = last if target.runtime == "ort" else set()
+    for path, macs in layer_macs(lowered).items():
+        if macs:
+            planned_in = "fp32" if quantized and path in ends else quantized and quantized.precision.get(path, "fp32")
+            asked = planned_in or target.precision
+            found.append(Product(path, macs, asked, names.get(path, ())))
+    return tuple(found)
+
+
 def record(
     program: Program,
     plan: QuantPlan | None,
@@ -88,8 +111,13 @@ def record(
     out: Path,
     names: dict[str, str],
     notes: tuple[str, ...] = (),
+    operators: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Exported:
-    """The record of a finished export whose main file is model<suffix>."""
+    """The record of a finished export whose main file is model<suffix>.
+
+    operators: module path -> what the file calls the operator of this layer, where that is more than `names`.
+    """
+    called = {path: (name,) for path, name in names.items()} | dict(operators or {})
     digest = plan.digest() if plan is not None and target.precision == "int8" else None
     return Exported(
         target=target.name,
@@ -99,6 +127,7 @@ def record(
         inputs=program.inputs,
         outputs=program.outputs,
         layer_names=names,
+        products=products(program, plan, target, called),
         plan_digest=digest,
         notes=notes,
         root=out,

@@ -11,12 +11,14 @@ from torch.export import ExportedProgram
 import edgesmith
 from edgesmith import records
 from edgesmith.artifact import Exported
-from edgesmith.export.exporter import decomposed, failure, layer_names, prepared, quiet, record
-from edgesmith.graph.capture import Program
+from edgesmith.export.exporter import decomposed, failure, layer_names, prepared, quiet, record, user_outputs
+from edgesmith.export.integer_bias import integer_biases
+from edgesmith.graph.capture import Program, operator_nodes
 from edgesmith.quant import QuantPlan
 from edgesmith.targets import Target
 
 OPSET = 20
+_PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 # What torch writes about each node; the rest holds file names of the machine that exported.
 _KEPT_METADATA = {"pkg.torch.onnx.name_scopes"}
 
@@ -26,9 +28,12 @@ def export(program: Program, plan: QuantPlan | None, target: Target, out: Path) 
     lowered = prepared(program, plan, target)
     exported = decomposed(lowered)
     model = to_onnx(lowered, exported, target)
+    if plan is not None:
+        integer_biases(model)
     records.write_bytes(out / f"model{target.suffix}", to_bytes(model))
     present = {name for node in model.graph.node for name in node.output}
-    return record(program, plan, target, out, layer_names(lowered, exported, present))
+    names, called = layer_names(lowered, exported, present), operator_names(model, lowered, exported)
+    return record(program, plan, target, out, names, operators=called)
 
 
 def to_onnx(program: Program, exported: ExportedProgram, target: Target) -> onnx.ModelProto:
@@ -56,6 +61,25 @@ def to_onnx(program: Program, exported: ExportedProgram, target: Target) -> onnx
 def to_bytes(model: onnx.ModelProto) -> bytes:
     """The same bytes for the same model."""
     return model.SerializeToString(deterministic=True)
+
+
+def operator_names(model: onnx.ModelProto, program: Program, exported: ExportedProgram) -> dict[str, tuple[str, ...]]:
+    """Module path -> names of the ONNX node that does a layer's products, and of what is computed from it alone."""
+    outputs = user_outputs(exported, program)
+    path_of = {outputs.get(node, node): path for path, node in operator_nodes(program, exported).items()}
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    found = {}
+    for node in (node for node in model.graph.node if node.op_type in _PRODUCTS):
+        chain = [node]
+        while len(after := readers.get(chain[-1].output[0], [])) == 1 and after[0].op_type not in _PRODUCTS:
+            chain.append(after[0])
+        path = next((path_of[one.output[0]] for one in chain if one.output[0] in path_of), None)
+        if path is not None and path not in found:
+            found[path] = tuple(name for one in chain for name in (one.name, one.output[0]))
+    return found
 
 
 def module_scope(node: onnx.NodeProto) -> str:

@@ -12,7 +12,7 @@ import openvino
 from edgesmith.artifact import Exported
 from edgesmith.errors import ExportFailed
 from edgesmith.export.exporter import decomposed, layer_names, prepared, quiet, record, unsupported
-from edgesmith.export.onnx import module_scope, to_bytes, to_onnx
+from edgesmith.export.onnx import module_scope, operator_names, to_bytes, to_onnx
 from edgesmith.graph.capture import Program
 from edgesmith.quant import QuantPlan
 from edgesmith.targets import Target
@@ -26,12 +26,14 @@ def export(program: Program, plan: QuantPlan | None, target: Target, out: Path) 
     """Write model.xml and model.bin. Raises: ExportFailed naming the operator and the module path."""
     lowered = prepared(program, plan, target)
     exported = decomposed(lowered)
-    model = _converted(to_onnx(lowered, exported, target), target)
+    onnx_model = to_onnx(lowered, exported, target)
+    model = _converted(onnx_model, target)
     _name_by_position(model)
     # By default OpenVINO stores weights as fp16.
     openvino.save_model(model, out / f"model{target.suffix}", compress_to_fp16=False)
     names = layer_names(lowered, exported, _tensor_names(model))
-    return record(program, plan, target, out, names, (_BF16_NOTE,) if target.precision == "bf16" else ())
+    notes = (_BF16_NOTE,) if target.precision == "bf16" else ()
+    return record(program, plan, target, out, names, notes, operator_names(onnx_model, lowered, exported))
 
 
 def _converted(model: onnx.ModelProto, target: Target) -> openvino.Model:

@@ -75,10 +75,7 @@ def node_names(program: Program, exported: ExportedProgram) -> dict[str, str]:
     Layers that a rewrite removed or scaled are left out, and those whose value was quantized are read after the
     dequantization, so that reading them changes no fusion. `exported` may have been decomposed since.
     """
-    source, found = id(program.module.graph), {}
-    for node in exported.graph.nodes:
-        if node.op == "call_function" and isinstance(node.meta.get("val"), Tensor):
-            found.update({name: node.name for name in _ancestors(node, source)})
+    found = _made_from(program, exported)
     names: dict[str, str] = {}
     for node in program.module.graph.nodes:
         origin = program.origin(node) if node.name in program.paths else Origin(None)
@@ -86,6 +83,21 @@ def node_names(program: Program, exported: ExportedProgram) -> dict[str, str]:
         if origin.layer is not None and origin.factor is None and read.name in found:
             names[origin.layer] = found[read.name]
     return names
+
+
+def operator_nodes(program: Program, exported: ExportedProgram) -> dict[str, str]:
+    """Path of an operator of `program` -> name of the last node of `exported` that it became."""
+    found = _made_from(program, exported)
+    return {path: found[node.name] for path, node in program.nodes.items() if node.name in found}
+
+
+def _made_from(program: Program, exported: ExportedProgram) -> dict[str, str]:
+    """Name of a node of the program -> name of the last node of `exported` that was made from it."""
+    source, found = id(program.module.graph), {}
+    for node in exported.graph.nodes:
+        if node.op == "call_function" and isinstance(node.meta.get("val"), Tensor):
+            found.update({name: node.name for name in _ancestors(node, source)})
+    return found
 
 
 def _ancestors(node: fx.Node, graph_id: int) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import Any
 import edgesmith
 from edgesmith import records
 from edgesmith.artifact import RECORD, load_exported, open_artifact
-from edgesmith.devices import DEVICES
+from edgesmith.devices.entry import DeviceEntry, open_device
 from edgesmith.devices.facts import this_machine
 from edgesmith.errors import EdgesmithError, EngineFailed, MissingResource
 from edgesmith.plugins import EXTRA_OF, is_installed
@@ -80,16 +80,21 @@ def _cannot_run(runtime: str) -> str:
     return ""
 
 
-def probe(name: str) -> DeviceInfo:
-    """Ask a device what it is, and see that a file and a command come back. Raises: EngineFailed."""
-    device = DEVICES.get(name)()
+def probe(entry: DeviceEntry) -> DeviceInfo:
+    """Ask a device what it is, and see that a file comes back. Raises: EngineFailed, MissingResource."""
+    device = open_device(entry)
     with tempfile.TemporaryDirectory() as folder:
         sent, back = Path(folder) / "sent", Path(folder) / "back"
-        sent.write_bytes(b"edgesmith")
-        device.push(sent, f"{folder}/remote")
-        device.pull(f"{folder}/remote", back)
-        if back.read_bytes() != sent.read_bytes():
-            raise EngineFailed(f"probe device {name!r}", "a file came back changed", "check the connection")
+        (sent / "inner").mkdir(parents=True)
+        (sent / "inner" / "file").write_bytes(b"edgesmith")
+        remote = device.place(sent)
+        try:
+            device.push(sent, remote)
+            device.pull(f"{remote}/inner/file", back)
+        finally:
+            device.remove(remote)
+        if back.read_bytes() != b"edgesmith":
+            raise EngineFailed(f"probe device {entry.name!r}", "a file came back changed", "check the connection")
     return device.info()
 
 

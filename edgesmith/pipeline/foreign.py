@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from edgesmith import intervals
 from edgesmith.artifact import Exported, load_exported
 from edgesmith.bench.adopt import adopt
+from edgesmith.bench.job import Schedule
+from edgesmith.bench.run import measure
 from edgesmith.devices import DEVICES
+from edgesmith.devices.device import Device
 from edgesmith.errors import UsageError
 from edgesmith.pipeline.convert import Request, capture_request
 from edgesmith.pipeline.doctor import is_artifact
-from edgesmith.pipeline.judge import REFERENCE, Table, judge_bundle, time_targets
+from edgesmith.pipeline.judge import REFERENCE, Table, check_inputs, judge_bundle
 from edgesmith.pipeline.produce import BUNDLE, Bundle, build_targets, load_bundle
-from edgesmith.pipeline.recipe import Bench
 from edgesmith.pipeline.sources import Inputs, read_inputs
 from edgesmith.results import BenchRecord, Interval, Measurement
 
@@ -56,10 +59,31 @@ def _open(file: Path, folder: Path) -> dict[str, Exported]:
     return {file.name: adopt(file, folder)}
 
 
+@dataclass(frozen=True)
+class Sweep:
+    """What `bench` measures: each number of threads with each batch, a job each, in one scenario."""
+
+    schedule: Schedule = field(default_factory=Schedule)
+    batches: tuple[int, ...] = (1,)
+    threads: tuple[int, ...] = (1,)
+
+    def __iter__(self) -> Iterator[tuple[Schedule, int]]:
+        for batch, threads in product(self.batches, self.threads):
+            yield replace(self.schedule, batch=batch), threads
+
+
 def bench_files(
-    files: Sequence[Path], inputs: str, threads: int, rounds: tuple[int, int, int], reference: str | None, say: Say
+    files: Sequence[Path],
+    inputs: str,
+    sweep: Sweep,
+    reference: str | None,
+    say: Say,
+    device: Device | None = None,
 ) -> BenchTable:
-    """Time files in interleaved blocks. Raises: UsageError when their inputs differ."""
+    """Time files in interleaved blocks, on a device or else on this machine.
+
+    Raises: UsageError when their inputs differ.
+    """
     with tempfile.TemporaryDirectory() as work:
         found = open_all(files, Path(work) / "files")
         first = next(iter(found.values()))
@@ -74,23 +98,34 @@ def bench_files(
             reason = f"{next(iter(found))} does not say how pictures become its input"
             raise UsageError(f"feed the pictures of {inputs}", reason, "give --inputs file.npz or random:N")
         feed = read_inputs(inputs, first.inputs, first.preprocessing, strict=False)
-        blocks, block_size, warmup = rounds
-        bench = Bench(threads=threads, blocks=blocks, block_size=block_size, warmup=warmup)
-        record = time_targets(found, feed, Path(work) / "job", DEVICES.get("local")(), bench, say, chosen)
-    return bench_table(record)
+        check_inputs(found, feed, chosen)
+        where, job = device or DEVICES.get("local")(), Path(work) / "job"
+        records = []
+        for schedule, threads in sweep:
+            asked = (where, job, found, feed.arrays, schedule, chosen, threads)
+            records.append(measure(*asked, images=feed.images, progress=say))
+    return bench_table(records)
 
 
 def _shapes(exported: Exported) -> str:
     return ", ".join(f"{spec.name} {spec.shape}" for spec in exported.inputs)
 
 
-def bench_table(record: BenchRecord) -> BenchTable:
-    """Percentiles with intervals and the ratio to the reference, a row a candidate."""
+def bench_table(records: Sequence[BenchRecord]) -> BenchTable:
+    """Percentiles with intervals and the ratio to the reference, a row for each candidate of each record.
+
+    The record that comes with it holds all measurements; its sentinel is the one that changed most.
+    """
+    least_steady = max(records, key=lambda one: one.sentinel_drift)
+    record = replace(least_steady, measurements=tuple(m for one in records for m in one.measurements))
     header = (
         "file",
+        "batch",
+        "threads",
         "p50 ms",
         "p90 ms",
         "p99 ms",
+        "rows/s",
         "times faster",
         "load ms",
         "peak MB",
@@ -98,27 +133,36 @@ def bench_table(record: BenchRecord) -> BenchTable:
         "precision",
         "engine",
     )
-    by_name = {m.target: m for m in record.measurements}
-    rows = tuple(_row(m, by_name.get(record.reference)) for m in record.measurements)
-    cpu = record.device
-    remarks = [f"{cpu.cpu}, {cpu.cores} cores; reference {record.reference}; intervals of 95 %"]
+    rows = []
+    for one in records:
+        first = next((m for m in one.measurements if m.target == one.reference), None)
+        rows += [_row(m, first) for m in one.measurements]
+    cpu, how = record.device, next(iter(record.measurements))
+    scenario = f"{how.streams} streams at once" if how.streams > 1 else how.scenario
+    remarks = [f"{cpu.cpu}, {cpu.cores} cores; {scenario}; reference {record.reference}; intervals of 95 %"]
+    if how.scenario == "cold-start":
+        remarks.append("a sample is a load and the first answer of a fresh process; the file may be cached in memory")
     if not record.sentinel_drift <= 0.1:
         remarks.append(f"warning: the machine's own speed changed by {record.sentinel_drift:.0%} meanwhile")
-    return BenchTable(record, header, rows, tuple(remarks))
+    return BenchTable(record, header, tuple(rows), tuple(remarks))
 
 
 def _row(m: Measurement, reference: Measurement | None) -> tuple[str, ...]:
     if m.latency is None:
-        return (m.target, m.state, "", "", "", "", "", "", "", m.reason)
-    samples = m.latency.samples_ms
-    p50, p90, p99 = (interval_text(intervals.percentile(samples, q), 2) for q in (0.5, 0.9, 0.99))
-    ratio = ""
+        return (m.target, str(m.batch), str(m.threads), m.state, *[""] * 8, m.reason)
+    blocks = m.latency.blocks_ms
+    p50, p90, p99 = (interval_text(intervals.percentile_of_blocks(blocks, q), 2) for q in (0.5, 0.9, 0.99))
+    ratio = "1 (reference)" if m is reference else "not_measured"
     if reference is not None and reference.latency is not None and m is not reference:
         ratio = interval_text(intervals.ratio_of_medians(reference.latency.blocks_ms, m.latency.blocks_ms), 2)
+    speeds = [[one] for one in m.rows_per_s]
+    speed = interval_text(intervals.percentile_of_blocks(speeds, 0.5), 0) if speeds else ""
     load = f"{m.load_ms[0]:.0f}" if m.load_ms else ""
     peak = f"{m.peak_bytes / 1e6:.0f}" if m.peak_bytes else ""
     size = f"{m.size_bytes / 1e6:.2f}" if m.size_bytes else ""
-    return (m.target, p50, p90, p99, ratio or "1 (reference)", load, peak, size, m.precision, f"{m.engine} {m.version}")
+    shape = (m.target, str(m.batch), str(m.threads))
+    costs = (load, peak, size, m.precision, f"{m.engine} {m.version}")
+    return (*shape, p50, p90, p99, speed, ratio, *costs)
 
 
 def interval_text(interval: Interval, digits: int) -> str:
@@ -128,7 +172,9 @@ def interval_text(interval: Interval, digits: int) -> str:
     return f"{interval.value:.{digits}f} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
 
 
-def verify_files(files: Sequence[Path], request: Request, limits: Mapping[str, Any], say: Say) -> Table:
+def verify_files(
+    files: Sequence[Path], request: Request, limits: Mapping[str, Any], say: Say, device: Device | None = None
+) -> Table:
     """Judge files against an original on the same inputs, prepared once as the original wants them."""
     with tempfile.TemporaryDirectory() as work:
         found = open_all(files, Path(work) / "files")
@@ -147,7 +193,7 @@ def verify_files(files: Sequence[Path], request: Request, limits: Mapping[str, A
         bundle = Bundle(Path(work), {REFERENCE: original, **named}, {})
         ready = as_tensors(inputs, original)
         title = f"verify against {request.model}"
-        return judge_bundle(bundle, ready, limits, tuple(named), Path(work) / "jobs", False, 1, say, title)
+        return judge_bundle(bundle, ready, limits, tuple(named), Path(work) / "jobs", False, 1, say, title, device)
 
 
 def as_tensors(inputs: Inputs, original: Exported) -> Inputs:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,30 +13,36 @@ from edgesmith import records
 from edgesmith.artifact import Exported
 from edgesmith.bench.feeds import batch_of, feed_of
 from edgesmith.bench.job import Schedule
-from edgesmith.bench.run import infer, measure
+from edgesmith.bench.run import answer_all, measure
 from edgesmith.data.split import Evaluation, Split
 from edgesmith.devices import DEVICES
+from edgesmith.devices.device import Device
 from edgesmith.errors import UsageError, worst
 from edgesmith.pipeline.input_faults import input_faults
 from edgesmith.pipeline.produce import Absent, Bundle
 from edgesmith.pipeline.recipe import Bench, Targets
 from edgesmith.pipeline.sources import Inputs
 from edgesmith.report import collect, table
-from edgesmith.results import Accuracy, Agreement, BenchRecord, Measurement, State, Verdict
+from edgesmith.results import Accuracy, Agreement, BenchRecord, Measurement, Placement, State, Verdict
 from edgesmith.tensors import Arrays, check_feed
 from edgesmith.verify import accuracy, agreement
 from edgesmith.verify.gate import Limits, gate, overall
 
 Say = Callable[[str], None]
 REFERENCE = "torch-fp32"
+PLACEMENTS = "placement.json"
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """What every target answered; a target that could not run has a row with its reason instead."""
+    """What every target answered; a target that could not run has a row with its reason instead.
+
+    placements: where a target's work is done, for those whose runtime tells.
+    """
 
     arrays: Mapping[str, Arrays]
     unrun: Mapping[str, Measurement]
+    placements: Mapping[str, Placement] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -85,10 +91,10 @@ class Evidence:
 def run_outputs(exported: Mapping[str, Exported], inputs: Inputs, folder: Path, device: Any, say: Say) -> Outputs:
     """Every target's answers to all inputs, by the worker on the device. Raises: UsageError for unfit inputs."""
     check_inputs(exported, inputs)
-    found = infer(device, folder, exported, inputs.arrays, inputs.images, progress=say)
-    ran = {name: value for name, value in found.items() if not isinstance(value, Measurement)}
-    unrun = {name: value for name, value in found.items() if isinstance(value, Measurement)}
-    return Outputs(ran, unrun)
+    found = answer_all(device, folder, exported, inputs.arrays, inputs.images, progress=say)
+    unrun = {name: row for name, row in found.rows.items() if name not in found.arrays}
+    placed = {name: row.placement for name, row in found.rows.items() if row.placement is not None}
+    return Outputs(found.arrays, unrun, placed)
 
 
 def check_inputs(exported: Mapping[str, Exported], inputs: Inputs, reference: str = REFERENCE) -> None:
@@ -103,10 +109,11 @@ def check_inputs(exported: Mapping[str, Exported], inputs: Inputs, reference: st
 
 
 def save_outputs(folder: Path, outputs: Outputs) -> None:
-    """outputs.npz ("target|output") and unrun.json."""
+    """outputs.npz ("target|output"), unrun.json and placement.json."""
     flat = {f"{target}|{name}": array for target, arrays in outputs.arrays.items() for name, array in arrays.items()}
     np.savez(folder / "outputs.npz", **flat)  # type: ignore[arg-type]
     records.save(folder / "unrun.json", dict(outputs.unrun))
+    records.save(folder / PLACEMENTS, dict(outputs.placements))
 
 
 def load_outputs(folder: Path) -> Outputs:
@@ -116,10 +123,15 @@ def load_outputs(folder: Path) -> Outputs:
         for key in file.files:
             target, _, name = key.partition("|")
             arrays.setdefault(target, {})[name] = file[key]
-    rows = records.read(folder / "unrun.json")
     return Outputs(
-        arrays, {name: records.from_json(Measurement, row) for name, row in rows.items() if name != "schema"}
+        arrays,
+        {name: records.from_json(Measurement, row) for name, row in _rows(folder / "unrun.json")},
+        {name: records.from_json(Placement, row) for name, row in _rows(folder / PLACEMENTS)},
     )
+
+
+def _rows(file: Path) -> list[tuple[str, Any]]:
+    return [(name, row) for name, row in records.read(file).items() if name != "schema"]
 
 
 def time_targets(
@@ -159,8 +171,9 @@ def judge(evidence: Evidence, limits: Mapping[str, Any], targets: Targets) -> Ju
         agreements = tuple(a for name in others for a in agreement.compare(name, ran[REFERENCE], ran[name]))
     failures, absences = _reasons(evidence)
     demanded = tuple(name for name in targets.required if name != REFERENCE)
+    asked, placed = Limits(**limits), evidence.outputs.placements
     verdicts = gate(
-        Limits(**limits), accuracies, agreements, evidence.bench, demanded, REFERENCE, failures, absences, headline
+        asked, accuracies, agreements, evidence.bench, demanded, REFERENCE, failures, absences, headline, placed
     )
     verdicts += (*_budget(evidence), *evidence.controls)
     failed_built = [v.target for v in verdicts if v.target in targets.built and v.state == "fail"]
@@ -229,9 +242,10 @@ def judge_bundle(
     threads: int,
     say: Say,
     title: str = "check",
+    device: Device | None = None,
 ) -> Table:
-    """Run, compare and conclude for a bundle and inputs in memory, on this machine."""
-    device = DEVICES.get("local")()
+    """Run, compare and conclude for a bundle and inputs in memory, on a device or else on this machine."""
+    device = device or DEVICES.get("local")()
     evaluation = Evaluation(Split(dict(inputs.arrays), inputs.labels), "agreement")
     if inputs.labels is not None:
         protocol = "multilabel" if inputs.labels.ndim == 2 else "top1"

@@ -201,14 +201,14 @@ def _whole(folder: Path) -> bool:
 
 def measured_p50(space: Measurable, genotype: Genotype, bench: Bench) -> Interval:
     """p50 of one network in ms, with its interval; it is timed beside the same file again as reference."""
-    from edgesmith.intervals import percentile
+    from edgesmith.intervals import percentile_of_blocks
 
     model = _exported(space, genotype, bench)
     record = timed({REFERENCE: model, "found": model}, bench, bench.folder / "job")
     row = next(m for m in record.measurements if m.target == "found")
     if row.latency is None:
         raise EngineFailed("time the network found", row.reason, "choose another target or device")
-    return percentile(row.latency.samples_ms, 0.5)
+    return percentile_of_blocks(row.latency.blocks_ms, 0.5)
 
 
 def space_key(space: Measurable) -> str:

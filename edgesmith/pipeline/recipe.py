@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -160,6 +160,13 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     return recipe
 
 
+def on_device(recipe: Recipe, device: Spec) -> Recipe:
+    """The recipe, measured on another device. Raises: UsageError when it measures nothing."""
+    if recipe.bench is None:
+        raise UsageError(f"recipe {recipe.name}", "it has no bench section", "add one, or leave --device out")
+    return replace(recipe, bench=replace(recipe.bench, device=device))
+
+
 def as_yaml(recipe: Recipe) -> str:
     """The recipe as it was understood, defaults and overrides included."""
     return yaml.safe_dump(to_json(asdict(recipe)), sort_keys=False, width=100)
@@ -238,10 +245,12 @@ def _enter(here: Any, part: str) -> Any:
 def _plugin_problems(raw: Mapping[str, Any]) -> list[str]:
     """What the types cannot say: names of plug-ins, their options, names of targets, order of stages."""
     from edgesmith.pipeline.options import option_problems, spec_problems
+    from edgesmith.verify.placement import limit_problems
 
     problems = spec_problems("model", raw.get("model"), "model")
     problems += spec_problems("dataset", raw.get("data"), "data")
     problems += option_problems("limits", raw.get("limits") or {}, "edgesmith.verify.gate:Limits")
+    problems += limit_problems(raw.get("limits"))
     bench = raw.get("bench")
     if isinstance(bench, dict) and "device" in bench:
         problems += spec_problems("device", bench["device"], "bench.device")

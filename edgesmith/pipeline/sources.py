@@ -26,10 +26,11 @@ from edgesmith.tensors import Arrays, Preprocessing, TensorSpec, random_feed
 
 @dataclass(frozen=True)
 class Trust:
-    """What the user allows: code named by a recipe to be imported, pickles to be loaded."""
+    """What the user allows: code named by a recipe to be imported, pickles to be loaded, a device to be reached."""
 
     imports: bool = False
     pickle: bool = False
+    device: bool = False
 
 
 @dataclass(frozen=True)

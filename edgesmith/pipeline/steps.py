@@ -286,9 +286,11 @@ class Run:
 
     @cached_property
     def device(self) -> Any:
-        if "python" in self._device_spec and not self.trust.imports:
-            found = "it names a program to run"
-            raise UsageError(f"bench.device {self._device_spec}", found, "add --allow-import if you trust it")
+        if {"python", "entry"} & set(self._device_spec) and not (self.trust.imports or self.trust.device):
+            found = "it names a program to run, or a machine to log in to"
+            raise UsageError(
+                f"bench.device {self._device_spec}", found, "name it by --device, or add --allow-import if you trust it"
+            )
         return options.call("device", self._device_spec)
 
     @cached_property

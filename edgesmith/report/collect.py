@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from edgesmith import intervals
 from edgesmith.artifact import Exported
 from edgesmith.records import SCHEMA, to_json
@@ -116,11 +118,11 @@ def _row(name: str, run: _Run) -> Cell:
 
 
 def _timing(timed: Measurement | None, reference: Measurement | None, best: Measurement | None) -> Cell:
-    samples = timed.latency.samples_ms if timed and timed.latency else ()
-    cells: Cell = {name: _percentile(samples, name, q, timed) for name, q in PERCENTILES.items()}
+    blocks = timed.latency.blocks_ms if timed and timed.latency else ()
+    cells: Cell = {name: _percentile(blocks, name, q, timed) for name, q in PERCENTILES.items()}
     p50 = cells["p50"].get("value")
     return cells | {
-        "samples": len(samples),
+        "samples": sum(map(len, blocks)),
         "threads": timed.threads if timed else None,
         "batch": timed.batch if timed else None,
         "speedup": _ratio(reference, timed),
@@ -133,13 +135,14 @@ def _timing(timed: Measurement | None, reference: Measurement | None, best: Meas
     }
 
 
-def _percentile(samples: Sequence[float], name: str, q: float, timed: Measurement | None) -> Cell:
-    if not samples:
+def _percentile(blocks: Sequence[Sequence[float]], name: str, q: float, timed: Measurement | None) -> Cell:
+    if not any(blocks):
         return {"not_measured": (timed.reason if timed else "") or "it was not timed"}
-    found = intervals.percentile(samples, q)
+    found = intervals.percentile_of_blocks(blocks, q)
     if found.high is None or found.low is None:
         needed = intervals.samples_for_upper_bound(max(q, 1 - q))
-        return {"not_measured": f"{len(samples)} samples bound no {name}; it takes {needed}"}
+        taken = f"{sum(map(len, blocks))} samples in {len(blocks)} blocks"
+        return {"not_measured": f"{taken} bound no {name}; it takes {needed} that are independent"}
     return _cell(found)
 
 
@@ -176,7 +179,7 @@ def _best_float(measured: Mapping[str, Measurement]) -> Measurement | None:
         return not (row and row.weights) and precision.lower().startswith(("fp", "bf", "float", "f32", "f16"))
 
     timed = [m for m in measured.values() if m.latency and m.latency.samples_ms and is_float(m)]
-    return min(timed, key=lambda m: intervals.percentile(m.latency.samples_ms, 0.5).value, default=None)  # type: ignore[union-attr]
+    return min(timed, key=lambda m: float(np.median(m.latency.samples_ms)), default=None)  # type: ignore[union-attr]
 
 
 def _worst(own: Sequence[Verdict]) -> State:

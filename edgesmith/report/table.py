@@ -43,6 +43,11 @@ def notes(report: Mapping[str, Any]) -> list[str]:
     if metrics:
         names = " or ".join(wording.metric_name(metric) for metric in metrics)
         found.append(f"Accuracy: {names}; drop is in percentage points, with its 95 % interval.")
+    questions = sum(v["check"] != "runs" and v["state"] != "not_measured" for v in report["verdicts"])
+    if questions > 1:
+        found.append(
+            f"{questions} questions in one run: a fail needs an interval of {100 - 5 / questions:.4g} % (Bonferroni)."
+        )
     if any(row["overhead"] for row in report["rows"]):
         limit = report["overhead_ms"]
         found.append(f"† p50 under {limit:g} ms: call overhead dominates, so a ratio says little about the model.")

@@ -16,6 +16,7 @@ import numpy as np
 from edgesmith import records
 from edgesmith.artifact import Exported, save_exported
 from edgesmith.errors import EngineFailed, MissingPackage, MissingResource
+from edgesmith.runtimes.executed import Executed, Told
 from edgesmith.runtimes.session import RunOptions, check_run, closed, foreign
 from edgesmith.tensors import Arrays, TensorSpec
 
@@ -29,7 +30,7 @@ class NullModel:
 
     answer "echo": output k is a copy of input k. "sum": every element of an output row is the sum of all inputs
     of this row. accident happens at run number `at` (0: while loading); "kill" is SIGKILL, "print" writes to
-    the process's standard output as noisy libraries do.
+    the process's standard output as noisy libraries do. operators: what it says it executes; none: it cannot tell.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -38,6 +39,8 @@ class NullModel:
     delay_ms: float = 0.0
     accident: Literal["", "abort", "kill", "hang", "raise", "print", "no-package", "no-device"] = ""
     at: int = 0
+    operators: tuple[Executed, ...] = ()
+    unit: str = "null"
 
 
 class NullSession:
@@ -66,6 +69,12 @@ class NullSession:
         rows = len(next(iter(feed.values())))
         total = sum(array.reshape(rows, -1).sum(1) for array in feed.values())
         return {spec.name: _filled(spec, np.asarray(total)) for spec in self.outputs}
+
+    def told(self) -> Told | None:
+        """The operators of the file. Raises: UsageError."""
+        if self._vendor is None:
+            raise closed(self.engine)
+        return Told(self._vendor.operators, self._vendor.unit, "the file") if self._vendor.operators else None
 
     def __enter__(self) -> NullSession:
         return self

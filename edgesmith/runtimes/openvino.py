@@ -11,6 +11,8 @@ import openvino
 
 from edgesmith.artifact import Exported
 from edgesmith.errors import MissingResource, UsageError
+from edgesmith.runtimes.executed import Told
+from edgesmith.runtimes.openvino_graph import executed
 from edgesmith.runtimes.session import RunOptions, check_run, closed, foreign, must_exist, owned, refused
 from edgesmith.tensors import Arrays, TensorSpec
 
@@ -31,6 +33,7 @@ class OpenVinoSession:
         self._settings = _settings(exported.precision, options)
         compiled = _compile(self._file, (), self._settings)
         self._vendor: Any = compiled.create_infer_request()
+        self._compiled: Any = compiled
         self._tapped: tuple[tuple[str, ...], Any] | None = None
         self.inputs, self.outputs = exported.inputs, exported.outputs
         self._order = _order(compiled.inputs, self.inputs)
@@ -56,13 +59,19 @@ class OpenVinoSession:
             self._tapped = (taps, _compile(self._file, taps, self._settings).create_infer_request())
         return self._tapped[1]
 
+    def told(self) -> Told:
+        """The operators of the compiled model, as its execution graph describes them. Raises: UsageError."""
+        if self._compiled is None:
+            raise closed(self.engine)
+        return Told(executed(self._compiled, _read(self._file)), "CPU", "openvino's execution graph")
+
     def __enter__(self) -> OpenVinoSession:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._vendor = self._tapped = None
+        self._vendor = self._tapped = self._compiled = None
 
 
 class OpenVinoRuntime:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -13,9 +14,12 @@ import onnxruntime
 from edgesmith.artifact import Exported
 from edgesmith.errors import UsageError
 from edgesmith.plugins import is_installed
+from edgesmith.runtimes.executed import Told
+from edgesmith.runtimes.ort_profile import read_profile
 from edgesmith.runtimes.session import RunOptions, check_run, closed, foreign, must_exist, owned, refused
-from edgesmith.tensors import Arrays, TensorSpec
+from edgesmith.tensors import Arrays, TensorSpec, random_feed
 
+_PROVIDERS = ["CPUExecutionProvider"]
 _DTYPES = {"float": "float32", "double": "float64"}
 # Operators that only a quantized graph has; their names stand in the file as plain text.
 _INTEGER_OPERATORS = (b"QuantizeLinear", b"QLinear", b"ConvInteger", b"MatMulInteger")
@@ -47,6 +51,17 @@ class OrtSession:
             return owned(dict(zip(wanted, vendor.run(wanted, feed))))
         except Exception as error:
             raise refused(f"run {self._file.name} with {self.engine}", error) from error
+
+    def told(self) -> Told:
+        """Which nodes ran, by the profile of one run of a session of its own. Raises: EngineFailed."""
+        with tempfile.TemporaryDirectory() as folder:
+            vendor = _open(str(self._file), self._options, profile=str(Path(folder) / "run"))
+            try:
+                vendor.run(None, random_feed(self.inputs))
+            except Exception as error:
+                raise refused(f"profile {self._file.name} with {self.engine}", error) from error
+            operators = read_profile(Path(vendor.end_profiling()))
+        return Told(operators, _PROVIDERS[0], "onnxruntime's profile of one run")
 
     def _with_taps(self, taps: tuple[str, ...]) -> Any:
         if self._tapped is None or self._tapped[0] != taps:
@@ -102,7 +117,7 @@ class OrtRuntime:
         return tuple(found)
 
 
-def _open(model: str | bytes, options: RunOptions) -> Any:
+def _open(model: str | bytes, options: RunOptions, profile: str = "") -> Any:
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = options.threads
     settings.inter_op_num_threads = 1
@@ -110,8 +125,11 @@ def _open(model: str | bytes, options: RunOptions) -> Any:
     settings.log_severity_level = 3
     # An open but idle session must not spin while another candidate is being timed.
     settings.add_session_config_entry("session.force_spinning_stop", "1")
+    if profile:
+        settings.enable_profiling, settings.profile_file_prefix = True, profile
+        settings.add_session_config_entry("session.disable_prepacking", "1")  # else weights and their shapes are gone
     try:
-        return onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(model, settings, providers=_PROVIDERS)
     except Exception as error:
         name = Path(model).name if isinstance(model, str) else "the model with taps"
         raise refused(f"load {name} with onnxruntime", error) from error

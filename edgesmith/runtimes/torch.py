@@ -13,11 +13,14 @@ from torch import fx
 
 from edgesmith.artifact import Exported
 from edgesmith.errors import UsageError
+from edgesmith.runtimes.executed import Executed, Told
 from edgesmith.runtimes.session import RunOptions, check_run, closed, foreign, must_exist, refused
 from edgesmith.tensors import Arrays, TensorSpec
 
 _DTYPES = {torch.float32: "float32", torch.float16: "float16", torch.float64: "float64", torch.int64: "int64"}
 _DTYPES |= {torch.int32: "int32", torch.uint8: "uint8", torch.int8: "int8", torch.bool: "bool"}
+
+_PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "fp64"}
 
 
 class TorchSession:
@@ -30,7 +33,7 @@ class TorchSession:
     def __init__(self, exported: Exported, options: RunOptions) -> None:
         torch.set_num_threads(options.threads)
         self._vendor: Any = _flat(_load(exported.file).module())
-        self.inputs, self.outputs = exported.inputs, exported.outputs
+        self.inputs, self.outputs, self._products = exported.inputs, exported.outputs, exported.products
         self.precision = exported.precision
 
     def run(self, feed: Arrays, taps: Sequence[str] = (), inject: Arrays | None = None) -> Arrays:
@@ -47,6 +50,15 @@ class TorchSession:
         named = dict(zip([spec.name for spec in self.outputs], answer)) | tapped
         # A copy: an output may be a view of an input, of a weight or of another output.
         return {name: np.array(tensor.numpy()) for name, tensor in named.items()}
+
+    def told(self) -> Told:
+        """Every operator in the type of its value, on the processor: nothing is fused and nothing moved."""
+        if self._vendor is None:
+            raise closed(self.engine)
+        macs = {name: product.macs for product in self._products for name in product.names}
+        nodes = [node for node in self._vendor.graph.nodes if node.op == "call_function"]
+        operators = [Executed((n.name,), str(n.target), _precision(n), "CPU", macs.get(n.name, 0)) for n in nodes]
+        return Told(tuple(operators), "CPU", "torch's program, run operator by operator")
 
     def _execute(self, values: list[Any], taps: Sequence[str], inject: Arrays | None) -> tuple[Any, dict[str, Any]]:
         """Node by node; an injected node is not computed, its users get what was injected."""
@@ -111,6 +123,11 @@ def _flat(module: Any) -> Any:
     module.graph.set_codegen(fx.graph.CodeGen())
     module.recompile()
     return module
+
+
+def _precision(node: Any) -> str:
+    kind = str(getattr(node.meta.get("val"), "dtype", "")).removeprefix("torch.")
+    return _PRECISIONS.get(kind, kind)
 
 
 def _spec(node: Any) -> TensorSpec:

@@ -8,7 +8,7 @@ from tests.architecture import source
 
 VOCABULARY = [
     "errors", "plugins", "records", "tensors", "quant", "quant_reference", "targets", "artifact", "results",
-    "metrics", "multilabel_metrics", "zero_shot", "intervals",
+    "metrics", "multilabel_metrics", "zero_shot", "distributions", "intervals",
 ]  # fmt: skip
 PILLARS = ["compress", "export", "runtimes", "devices"]
 # Top to bottom; the pillars stand beside one another.

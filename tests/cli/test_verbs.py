@@ -111,6 +111,21 @@ def test_bench_of_a_foreign_file_beside_ours(edgesmith: Callable[..., Ended], bu
     assert "p50 ms" in shown.out and "foreign.onnx" in shown.out and "not_measured" in shown.out  # p99 of 10 samples
 
 
+def test_bench_sweeps_batches_and_threads_and_says_what_a_fixed_batch_is_not(
+    edgesmith: Callable[..., Ended], built: Path
+) -> None:
+    words = ("bench", built / "foreign.onnx", "--scenario", "offline", "--batch", "1,4", "--threads", "1,2")
+    ended = edgesmith(*words, "--blocks", 2, "--block-size", 2, "--warmup", 2, "--json")
+    rows = ended.json["measurements"]
+    assert [(row["batch"], row["threads"]) for row in rows] == [(1, 1), (1, 2), (4, 1), (4, 2)]
+    assert {row["scenario"] for row in rows} == {"offline"}
+    assert all(row["state"] == "measured" or "batches of 1" in row["reason"] for row in rows)
+    shown = edgesmith("bench", built / "foreign.onnx", "--scenario", "cold-start", "--blocks", 2)
+    assert shown.code == 0 and "rows/s" in shown.out and "fresh process" in shown.out
+    assert edgesmith("bench", built / "foreign.onnx", "--batch", "1,none").code == 2
+    assert edgesmith("bench", built / "foreign.onnx", "--scenario", "server").code == 2
+
+
 def test_verify_passes_what_agrees_and_fails_what_does_not(edgesmith: Callable[..., Ended], built: Path) -> None:
     inputs = ("--inputs", built / "inputs.npz")
     good = edgesmith("verify", built / "foreign.onnx", "--against", built / "net.pt2", *inputs)

