@@ -61,10 +61,9 @@ class Quantize:
     """samples: how many of the calibration split are used, in batches of `batch`.
 
     ranges: how the ends of grids are chosen; auto tries all and keeps the best by held-out calibration samples.
-    keep_float, max_drop, max_ms, measure_latency, bisect: what the plans are to hold (Wishes in quantizing.py). A
-    drop is judged on the evaluation split, whose headline metric it is of.
-    adaround: learn how weights are rounded. reestimate_batchnorm: measure the statistics of batch norms anew, for
-    every target alike.
+    keep_float, max_drop, max_ms, measure_latency, bisect: what the plans are to hold (Wishes in quantizing.py); a drop
+    is one of the evaluation split's headline metric. adaround: learn how weights are rounded. reestimate_batchnorm:
+    measure the statistics of batch norms anew, for every target alike.
     """
 
     __pydantic_config__ = _STRICT
