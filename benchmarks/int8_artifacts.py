@@ -13,7 +13,6 @@ import io
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,12 @@ import numpy as np
 
 from edgesmith.artifact import Exported, save_exported
 from edgesmith.bench.adopt import adopt
+from edgesmith.compress.quantize.corrections import Corrections
 from edgesmith.export import EXPORTERS
 from edgesmith.graph.program import Program
 from edgesmith.graph.rewrite import planned
-from edgesmith.pipeline import refining
 from edgesmith.pipeline.produce import build_targets, capture_source, tensor_batches
-from edgesmith.pipeline.quantizing import Setting, Wishes, as_derived, quantized
+from edgesmith.pipeline.quantizing import Setting, Wishes, quantized
 from edgesmith.pipeline.sources import Inputs, Source
 from edgesmith.quant import QuantPlan
 from edgesmith.targets import target
@@ -60,8 +59,7 @@ def make(source: Source, calibration: Inputs, folder: Path, adaround: bool) -> M
     """Calibrate and plan as a recipe does; adaround: with `quantize: {adaround: true}`."""
     program = capture_source(source)
     setting = Setting(program, source, calibration, None, None, None, print)
-    finish = partial(refining.rounded, program, calibration, source, 50) if adaround else as_derived
-    _, found = quantized(setting, INT8, Wishes(), finish=finish)
+    _, found = quantized(setting, INT8, Wishes(corrections=Corrections(adaround=adaround)))
     return Maker(source, program, calibration, {made.plan.family: made.plan for made in found}, folder)
 
 

@@ -24,12 +24,15 @@ def command(
     color: m.Color = None,
     samples: int = typer.Option(300, min=1, help="Calibration samples at most"),
     plans: Path | None = typer.Option(None, help="Folder of `edgesmith quantize`: its plans, and no calibration"),
+    on: m.On = None,
+    off: m.Off = None,
     dynamic_batch: bool = typer.Option(False, help="Keep the batch size open in the artefacts."),
     strict: m.Strict = False,
     trust_pickle: m.TrustPickle = False,
     json: m.Json = False,
 ) -> int:
     """Export a model; a target that cannot be built is a row with its reason and stops no other."""
+    from edgesmith.compress.quantize.corrections import switched
     from edgesmith.errors import worst
     from edgesmith.pipeline.convert import export_request, target_names
 
@@ -44,6 +47,7 @@ def command(
         samples=samples,
         dynamic_batch=dynamic_batch,
         strict=strict,
+        corrections=switched(on or (), off or ()),
     )
     names = target_names(targets)
     with output.progress() as say:

@@ -24,6 +24,10 @@ Std = Annotated[str | None, typer.Option(help="Standard deviation on the 0..1 sc
 Color = Annotated[str | None, typer.Option(help="rgb, bgr or gray")]
 Strict = Annotated[bool, typer.Option(help="Refuse a folder with unreadable images instead of skipping them.")]
 TrustPickle = Annotated[bool, typer.Option(help="Load pickles, which can run code.")]
+On = Annotated[list[str] | None, typer.Option("--with", help="Switch a correction on: adaround, reestimate_batchnorm")]
+Off = Annotated[
+    list[str] | None, typer.Option("--without", help="Switch one off: equalise, join, bias, bias_pass, dead")
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Threads = Annotated[int, typer.Option(min=1, help="Threads of each runtime")]
 Device = Annotated[str | None, typer.Option(help="A device of the device file [default: this machine]")]

@@ -11,6 +11,7 @@ from edgesmith.cli import model_options as m
 from edgesmith.cli import output
 
 if TYPE_CHECKING:
+    from edgesmith.pipeline.effects import Effects
     from edgesmith.pipeline.quantizing import Quantized
 
 _LISTED = 20  # layers with work of their own in a table, a family
@@ -30,6 +31,9 @@ def command(
     bisect: bool = typer.Option(False, help="Find those layers by rebuilding with halves of them, not by their noise."),
     measure_latency: bool = typer.Option(False, help="Choose layers by measured time, not by multiply-accumulates."),
     ranges: str = typer.Option("mse", help="How grids end: minmax, percentile, mse, entropy; auto keeps the best"),
+    on: m.On = None,
+    off: m.Off = None,
+    effects: bool = typer.Option(True, help="Measure what each correction is worth, in torch"),
     weights: m.Weights = None,
     input_: m.Input = None,
     preprocess: m.Preprocess = None,
@@ -49,6 +53,7 @@ def command(
     fails (1) or says that the samples do not suffice (5) where no plan holds it. `edgesmith export --plans` takes OUT.
     --bisect finds the layers that are to blame, or says that not quantization is.
     """
+    from edgesmith.compress.quantize.corrections import switched
     from edgesmith.errors import UsageError
     from edgesmith.pipeline.choose_ranges import check_ranges
     from edgesmith.pipeline.convert import quantize_request, target_names
@@ -59,16 +64,18 @@ def command(
     if calibration is None:
         raise UsageError("quantize", "no --calibration", "give a folder of images, a file.npz or random:N")
     prepared = (preprocess, size, mean, std, color)
-    about = {"calibration": calibration, "samples": samples, "strict": strict}
+    switches = switched(on or (), off or ())
+    about = {"calibration": calibration, "samples": samples, "strict": strict, "corrections": switches}
     request = m.request(model, weights, input_, prepared, trust_pickle, **about)
-    wishes = Wishes(tuple(keep_float or ()), max_drop, max_ms, measure_latency, threads, check_ranges(ranges), bisect)
+    kept = tuple(keep_float or ())
+    wishes = Wishes(kept, max_drop, max_ms, measure_latency, threads, check_ranges(ranges), switches, effects, bisect)
     with output.progress() as say:
         found = quantize_request(request, target_names(targets), out, say, wishes, eval_)
     if json:
         controls = [made.control for made in found if made.control is not None]
         verdicts = [verdict for made in found for verdict in made.verdicts]
         rows = [{"target": made.target, **plan_row(made.plan, out, made.floats)} for made in found]
-        measured = {made.plan.family: {"sensitivity": made.sensitivities, "latency": made.latency} for made in found}
+        measured = {made.plan.family: made.measured for made in found}
         evidence = {"measured": measured, "controls": controls, "verdicts": verdicts}
         output.print_json({"folder": out, "plans": rows, **evidence})
     else:
@@ -90,10 +97,28 @@ def _print(found: tuple[Quantized, ...], out: Path) -> None:
     floats = [line for made in found for line in _float_lines(made)]
     if floats:
         output.print_table(("family", "layer", "operator", "MACs", "why"), floats, "left in float (--json lists all)")
+    for made in found:
+        if made.effects is not None:
+            output.print_table(*_effects_table(made.effects))
     verdicts = [verdict for made in found for verdict in made.verdicts]
     if verdicts:
         lines = [(v.target, v.state, v.asked, v.found, str(v.more or "")) for v in verdicts]
         output.print_table(("target", "verdict", "asked", "found", "samples more"), lines, "what was asked")
+
+
+def _effects_table(effects: Effects) -> tuple[tuple[str, ...], list[tuple[str, ...]], str]:
+    """What each correction is worth: header, rows and title."""
+    rows = list[tuple[str, ...]]()
+    for row in effects.rows:
+        low, high = row.gain_db.low, row.gain_db.high
+        ends = f" ({low:+.2f} to {high:+.2f})" if low is not None and high is not None else ""
+        gain = row.note or f"{row.gain_db.value:+.2f} dB{ends}"
+        cosine = "" if row.cosine is None else f"{row.cosine:.5f}"
+        rows.append((row.correction, "on" if row.on else "off", gain, f"{row.sqnr_db:.2f} dB", cosine))
+    own = f"{effects.sqnr_db:.2f} dB" + ("" if effects.cosine is None else f", cosine {effects.cosine:.5f}")
+    title = f"{effects.target}: corrections; the plan has {own} to float on {effects.samples} {effects.judged_on}"
+    header = ("correction", "is", "what it is worth", "the other way", "cosine")
+    return header, rows, title
 
 
 def _float_lines(made: Quantized) -> list[tuple[str, ...]]:

@@ -5,6 +5,7 @@ from edgesmith.plugins import Plugins
 DEVICES = Plugins(
     "device",
     {
+        "adb": "edgesmith.devices.adb:AdbDevice",
         "local": "edgesmith.devices.local:LocalDevice",
         "ssh": "edgesmith.devices.ssh:SshDevice",
         "null": "edgesmith.devices.null:NullDevice",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edgesmith.devices import readings
+from edgesmith.devices.facts import instruction_set
 from edgesmith.results import DeviceInfo
 
 # Fact -> the command whose output tells it.
@@ -15,6 +16,7 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
     "battery": ("dumpsys", "battery"),
     "thermalservice": ("dumpsys", "thermalservice"),
     "governor": ("cat", "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+    "machine": ("uname", "-m"),
     "clocks": ("sh", "-c", "cat /sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_cur_freq"),
 }
 _SETS = {"arm64-v8a": "arm64", "x86_64": "x86"}
@@ -32,7 +34,7 @@ def phone_info(name: str, said: Mapping[str, str]) -> DeviceInfo:
         cpu=_processor(properties, cpuinfo),
         cores=len(readings.processors(cpuinfo)) or 1,
         memory_bytes=readings.memory_total(said.get("meminfo", "")) or 0,
-        instruction_set=_SETS.get(abi, abi),
+        instruction_set=_SETS.get(abi) or abi or instruction_set(said.get("machine", "").strip(), {}),
         python="",
         accelerator=properties.get("ro.hardware.egl") or None,
         governor=said.get("governor", "").strip() or None,

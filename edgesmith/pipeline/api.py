@@ -14,24 +14,19 @@ import torch
 from torch import nn
 
 from edgesmith.artifact import Exported, load_exported
+from edgesmith.compress.quantize.corrections import checked
 from edgesmith.data.split import digest
 from edgesmith.errors import UsageError
 from edgesmith.pipeline.judge import Table, judge_bundle
 from edgesmith.pipeline.options import option_problems
-from edgesmith.pipeline.produce import (
-    BUNDLE,
-    Bundle,
-    build_targets,
-    calibrate,
-    capture_source,
-    correcting,
-    load_bundle,
-    plan_targets,
-)
+from edgesmith.pipeline.produce import BUNDLE, Bundle, build_targets, capture_source, load_bundle
+from edgesmith.pipeline.refining import corrected_plans, measured_anew
 from edgesmith.pipeline.sources import Inputs, Source
+from edgesmith.quant import QuantPlan
 from edgesmith.targets import target
 from edgesmith.tensors import Arrays, Preprocessing, TensorSpec
 
+_BATCH = 50  # calibration samples at a time
 Batch = Any  # a tensor, a tuple (inputs..., [label]), or a mapping by input name
 
 
@@ -45,11 +40,13 @@ def convert(
     preprocessing: Preprocessing | None = None,
     labels: Sequence[str] = (),
     say: Callable[[str], None] = lambda text: None,
+    corrections: Mapping[str, bool] | None = None,
 ) -> Bundle:
     """Take a PyTorch module to every target, one folder each; torch-fp32, the original, is always among them.
 
     inputs: example tensors, batch axis first. calibration: batches of real inputs (a label behind them is ignored);
-    int8 targets need it. A target that cannot be built is a row in `absent` and stops no other.
+    int8 targets need it. corrections: switches by name, {"equalise": False, "adaround": True} (Corrections in
+    compress/quantize/corrections.py). A target that cannot be built is a row in `absent` and stops no other.
     Raises: UsageError for an unknown target or inputs that do not fit.
     """
     names = tuple(dict.fromkeys(("torch-fp32", *targets)))
@@ -57,12 +54,14 @@ def convert(
         target(name)
     specs = _specs(module, inputs)
     source = Source(type(module).__name__, module.eval(), specs, preprocessing, tuple(labels))
-    program = capture_source(source, dynamic_batch)
-    plans = {}
+    switches, plans = checked(corrections or {}), dict[str, QuantPlan]()
+    seen = None
     if calibration is not None and any(target(name).family for name in names):
-        seen = gather(calibration, program.inputs)
-        ranges = calibrate(program, seen, None, batch=50)
-        plans = plan_targets(program, ranges, names, samples=correcting(program, seen, None))
+        seen = gather(calibration, specs)
+        source = measured_anew(source, seen, _BATCH) if switches.reestimate_batchnorm else source
+    program = capture_source(source, dynamic_batch)
+    if seen is not None:
+        plans = corrected_plans(program, source, seen, names, switches, _BATCH)
     return build_targets(program, source, names, plans, Path(out), say)
 
 

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 
+from edgesmith.compress.quantize.corrections import USUAL, Corrections
 from edgesmith.compress.quantize.simulate import Simulation
 from edgesmith.errors import UsageError
 from edgesmith.graph.program import Program
@@ -61,7 +62,12 @@ def best_ranges(
 
 
 def calibrate_and_choose(
-    program: Program, inputs: Inputs, preprocessing: Preprocessing | None, names: Sequence[str], batch: int
+    program: Program,
+    inputs: Inputs,
+    preprocessing: Preprocessing | None,
+    names: Sequence[str],
+    batch: int,
+    corrections: Corrections = USUAL,
 ) -> tuple[RangeRecord, dict[str, RangesChoice]]:
     """One pass over all samples, and the best method for each target: a fifth of them judges plans of the others.
 
@@ -77,7 +83,8 @@ def calibrate_and_choose(
     for name in names:
 
         def plan_by(method: RangeMethod, name: str = name) -> QuantPlan:
-            return next(iter(plan_targets(program, ranges, (name,), ranges_by=method).values()))
+            found = plan_targets(program, ranges, (name,), ranges_by=method, corrections=corrections)
+            return next(iter(found.values()))
 
         chosen[name] = best_ranges(plan_by, judge)
     return calibrate(program, _taken(inputs, outside), preprocessing, batch, ranges), chosen

@@ -7,23 +7,26 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgesmith.artifact import output_folder
+from edgesmith.compress.quantize.corrections import USUAL, Corrections
 from edgesmith.data.split import Evaluation, Split
 from edgesmith.devices import DEVICES
 from edgesmith.errors import UsageError
 from edgesmith.graph.capture import Program
 from edgesmith.pipeline.plans import plans_for
-from edgesmith.pipeline.produce import Bundle, build_targets, calibrate, capture_source, correcting, plan_targets
+from edgesmith.pipeline.produce import Bundle, build_targets, capture_source
 from edgesmith.pipeline.quantizing import Quantized, Setting, Wishes, quantized, save_quantized
+from edgesmith.pipeline.refining import corrected_plans, measured_anew
 from edgesmith.pipeline.sources import Inputs, Source, Trust, open_model, read_inputs, with_inputs
 from edgesmith.targets import target
 from edgesmith.tensors import Preprocessing
 
 Say = Callable[[str], None]
+_BATCH = 50  # calibration samples at a time
 
 
 @dataclass(frozen=True)
 class Request:
-    """A model with its inputs, as the options of a verb give it."""
+    """A model with its inputs, as the options of a verb give it, and what int8 plans of it are corrected by."""
 
     model: str
     weights: Path | None = None
@@ -34,6 +37,7 @@ class Request:
     dynamic_batch: bool = False
     strict: bool = False
     trust: Trust = field(default_factory=Trust)
+    corrections: Corrections = USUAL
 
 
 def target_names(text: str) -> tuple[str, ...]:
@@ -50,6 +54,9 @@ def prepare(request: Request, say: Say) -> tuple[Source, Inputs | None]:
     for note in source.notes:
         say(f"warning: {note}")
     source = with_inputs(source, request.inputs, request.preprocessing)
+    anew = request.corrections.reestimate_batchnorm
+    if request.calibration is None and anew:
+        raise UsageError("measure batch norms anew", "no calibration data", "give --calibration")
     if request.calibration is None:
         return source, None
     _need_preprocessing(request.calibration, source.preprocessing)
@@ -58,7 +65,8 @@ def prepare(request: Request, say: Say) -> tuple[Source, Inputs | None]:
         say(f"warning: {inputs.warning}")
     if inputs.skipped:
         say(f"warning: {len(inputs.skipped)} unreadable images skipped: {', '.join(inputs.skipped[:5])}")
-    return source, first(inputs, request.samples)
+    inputs = first(inputs, request.samples)
+    return (measured_anew(source, inputs, _BATCH) if anew else source), inputs
 
 
 def _need_preprocessing(calibration: str, preprocessing: Preprocessing | None) -> None:
@@ -92,9 +100,7 @@ def export_request(request: Request, names: Sequence[str], out: Path, say: Say, 
     plans = plans_for(program, planned, names) if planned is not None else {}
     if needs_ranges and inputs is not None:
         say(f"calibrate with {inputs.count} samples ...")
-        ranges = calibrate(program, inputs, source.preprocessing, batch=50)
-        samples = correcting(program, inputs, source.preprocessing)
-        plans = plan_targets(program, ranges, names, samples=samples)
+        plans = corrected_plans(program, source, inputs, names, request.corrections, _BATCH)
     return build_targets(program, source, names, plans, out, say)
 
 
@@ -114,7 +120,7 @@ def quantize_request(
         raise UsageError("quantize", "no calibration data", "give --calibration")
     judged, question = read_held_out(held_out, source, request.strict) if held_out else (None, None)
     setting = Setting(capture_source(source), source, inputs, judged, question, DEVICES.get("local")(), say)
-    ranges, found = quantized(setting, names, wishes)
+    ranges, found = quantized(setting, names, replace(wishes, corrections=request.corrections), _BATCH)
     save_quantized(out, ranges, found)
     return found
 

@@ -18,6 +18,7 @@ from edgesmith.data.split import Evaluation, Split
 from edgesmith.devices import DEVICES
 from edgesmith.devices.device import Device
 from edgesmith.errors import UsageError, worst
+from edgesmith.pipeline.effects import Effects
 from edgesmith.pipeline.input_faults import input_faults
 from edgesmith.pipeline.produce import Absent, Bundle
 from edgesmith.pipeline.recipe import Bench, Targets
@@ -86,6 +87,7 @@ class Evidence:
     search: Mapping[str, Any] | None = None
     budget: tuple[str, float] | None = None  # a target, and the p50 in ms that a search was to hold on it
     controls: tuple[Verdict, ...] = ()  # whether the quantized plans hold the drop that they were to hold
+    corrections: tuple[Effects, ...] = ()
 
 
 def run_outputs(exported: Mapping[str, Exported], inputs: Inputs, folder: Path, device: Any, say: Say) -> Outputs:
@@ -228,6 +230,7 @@ def tabulate(
         skipped=evidence.skipped,
         headline=judgement.headline,
         search=evidence.search,
+        corrections=evidence.corrections,
     )
     return Table(report, tuple(table.lines(report)), judgement)
 

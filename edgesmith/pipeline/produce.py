@@ -13,6 +13,7 @@ import torch
 from edgesmith import records
 from edgesmith.artifact import Exported, building, load_exported, output_folder, save_exported
 from edgesmith.compress.quantize.bias_pass import SAMPLES
+from edgesmith.compress.quantize.corrections import USUAL, Corrections
 from edgesmith.compress.quantize.observe import observe
 from edgesmith.compress.quantize.plan import derive
 from edgesmith.devices.facts import this_machine
@@ -129,18 +130,19 @@ def plan_targets(
     keep_float: Collection[str] = (),
     ranges_by: RangeMethod = "mse",
     samples: tuple[torch.Tensor, ...] = (),
+    corrections: Corrections = USUAL,
 ) -> dict[str, QuantPlan]:
     """One plan for each family that the int8 targets need, all from the same ranges.
 
     keep_float: paths of layers and modules that no plan quantizes. ranges_by: how the ends of the grids are chosen.
-    samples: what biases are corrected on (`correcting`); without, they are corrected in closed form.
+    samples: what biases are corrected on (`correcting`); without, they are corrected in closed form. corrections: which
+    of those that `derive` applies are on; the others of them are for refining.py.
     """
     folded = fold_batchnorm(program)
     families = dict.fromkeys(row.family for row in map(target, names) if row.family)
+    on = corrections.of_plan
     return {
-        f: derive(folded, ranges, f, instruction_set_of(f), keep_float, ranges_by=ranges_by, samples=samples)
-        for f in families
-        if f
+        f: derive(folded, ranges, f, instruction_set_of(f), keep_float, on, ranges_by, samples) for f in families if f
     }
 
 

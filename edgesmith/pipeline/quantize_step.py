@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from edgesmith.data.split import Data
-from edgesmith.pipeline import refining, training
+from edgesmith.pipeline import training
 from edgesmith.pipeline.plans import plan_row
 from edgesmith.pipeline.produce import capture_source
-from edgesmith.pipeline.quantizing import Finish, Setting, Wishes, as_derived, quantized, save_quantized
-from edgesmith.pipeline.recipe import Quantize
+from edgesmith.pipeline.quantize_section import Quantize
+from edgesmith.pipeline.quantizing import Setting, Wishes, quantized, save_quantized
 from edgesmith.pipeline.sources import Source
 from edgesmith.quant import QuantPlan
 
@@ -39,16 +38,15 @@ def quantize_recipe(
         section.measure_latency,
         threads,
         section.ranges,
+        section.all_corrections,
+        section.effects,
         section.bisect,
     )
     evaluation = training.evaluation_of(data) if section.measures else None
     held_out = training.evaluation_inputs(data) if section.measures else None
     inputs = training.calibration_inputs(data, section.samples)
     setting = Setting(capture_source(source), source, inputs, held_out, evaluation, device, say)
-    finish: Finish = as_derived
-    if section.adaround:
-        finish = partial(refining.rounded, setting.program, inputs, source, section.batch)
-    ranges, found = quantized(setting, names, wishes, section.batch, learned, finish)
+    ranges, found = quantized(setting, names, wishes, section.batch, learned)
     save_quantized(folder, ranges, found)
     rows = [plan_row(made.plan, folder, made.floats) for made in found]
     return {"plans": [{**row, "file": row["file"].name} for row in rows]}

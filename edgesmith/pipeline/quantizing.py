@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from edgesmith import records
+from edgesmith.compress.quantize.corrections import USUAL, Corrections
 from edgesmith.compress.quantize.mixed import Option, choose_precisions
 from edgesmith.compress.quantize.sensitivity import Batch, Sensitivities, sensitivities
 from edgesmith.data.split import Evaluation
@@ -21,12 +22,14 @@ from edgesmith.graph.program import Program
 from edgesmith.pipeline.accuracy_control import Control, Found, Goal, keep_drop
 from edgesmith.pipeline.bisecting import bisect_drop
 from edgesmith.pipeline.choose_ranges import Ranges, RangesChoice, calibrate_and_choose
+from edgesmith.pipeline.effects import Effects, case_of, measure_effects
 from edgesmith.pipeline.float_layers import FloatLayer, float_layers
 from edgesmith.pipeline.judge import REFERENCE, run_outputs
 from edgesmith.pipeline.judged_drop import NONE, drop_of, metric_of
 from edgesmith.pipeline.layer_latency import LayerLatency, Where, groups_of, measured_latency, time_verdict, work_of
 from edgesmith.pipeline.plans import save_plans
 from edgesmith.pipeline.produce import build_targets, calibrate, correcting, plan_targets, tensor_batches
+from edgesmith.pipeline.refining import rounded
 from edgesmith.pipeline.sources import Inputs, Source
 from edgesmith.quant import QuantPlan, RangeMethod, RangeRecord
 from edgesmith.results import Verdict
@@ -35,7 +38,6 @@ from edgesmith.tensors import Arrays
 
 Say = Callable[[str], None]
 Planner = Callable[[str, Collection[str]], QuantPlan]  # target, paths kept in float -> the plan of its family
-Finish = Callable[[QuantPlan], QuantPlan]
 SENSITIVITY_SAMPLES = 16
 _PIECE = 8
 
@@ -47,8 +49,9 @@ class Wishes:
     keep_float: layers or modules. max_drop: of the accuracy on held-out data, as a share; the upper end of its interval
     is what counts. max_ms: p50 on the device, predicted from measured layers; the noise is made as small as that
     allows. measure_latency: choose layers by measured time instead of by multiply-accumulates. ranges: how the ends of
-    grids are chosen; "auto" tries all and keeps the best (choose_ranges.py). bisect: find the layers that max_drop
-    needs in float by rebuilding with parts of them (bisecting.py), not by their noise.
+    grids are chosen; "auto" tries all and keeps the best (choose_ranges.py). corrections: which are on. effects:
+    whether to measure what each of them is worth (effects.py), before layers go to float for a drop or a time.
+    bisect: find the layers that max_drop needs in float by rebuilding with parts of them (bisecting.py).
     """
 
     keep_float: tuple[str, ...] = ()
@@ -57,6 +60,8 @@ class Wishes:
     measure_latency: bool = False
     threads: int = 1
     ranges: Ranges = "mse"
+    corrections: Corrections = USUAL
+    effects: bool = False
     bisect: bool = False
 
 
@@ -92,6 +97,12 @@ class Quantized:
     predicted_ms: float | None = None
     control: Control | None = None
     timed: Verdict | None = None
+    effects: Effects | None = None
+
+    @property
+    def measured(self) -> dict[str, Any]:
+        """What was measured of layers and corrections, by kind; None where it was not."""
+        return {"sensitivity": self.sensitivities, "latency": self.latency, "effects": self.effects}
 
     @property
     def verdicts(self) -> tuple[Verdict, ...]:
@@ -107,19 +118,12 @@ class Quantized:
 
 
 def save_quantized(folder: Path, ranges: RangeRecord, found: Sequence[Quantized]) -> None:
-    """ranges.json, a plan a family, and and <kind>-<family>.json of what was measured to find them."""
+    """ranges.json, a plan a family, and <kind>-<family>.json of what was measured to find them."""
     save_plans(folder, ranges, {made.plan.family: made.plan for made in found})
     for made in found:
-        searched = {"sensitivity": made.sensitivities, "latency": made.latency, "control": made.control}
-        measured = {**searched, "time": made.timed}
-        for name, record in measured.items():
+        for name, record in {**made.measured, "control": made.control, "time": made.timed}.items():
             if record is not None:
                 records.save(folder / f"{name}-{made.plan.family}.json", record)
-
-
-def as_derived(plan: QuantPlan) -> QuantPlan:
-    """Nothing more is done to a derived plan."""
-    return plan
 
 
 def quantized(
@@ -128,13 +132,11 @@ def quantized(
     wishes: Wishes,
     batch: int = 50,
     learned: QuantPlan | None = None,
-    finish: Finish = as_derived,
 ) -> tuple[RangeRecord, tuple[Quantized, ...]]:
     """Calibrate once, and find a plan for each family of the int8 targets.
 
     learned: what training aware of quantization ended in, for its family; where layers are to stay in float the plan is
-    derived from the calibration like any other. finish: what is done to every derived plan before it is measured, such
-    as learning how its weights are rounded.
+    derived from the calibration like any other.
     Raises: UsageError for wishes that exclude each other or lack data, for calibration inputs that say nothing, or for
     a budget that no plan keeps.
     """
@@ -149,10 +151,42 @@ def quantized(
             return learned
         choice = chosen.get(name)
         method = choice.method if choice else fixed
-        plan = finish(next(iter(plan_targets(setting.program, ranges, (name,), kept, method, samples).values())))
+        found = plan_targets(setting.program, ranges, (name,), kept, method, samples, wishes.corrections)
+        plan = next(iter(found.values()))
+        if wishes.corrections.adaround:
+            plan = rounded(setting.program, setting.calibration, setting.source, batch, plan)
         return replace(plan, notes=(*plan.notes, choice.note)) if choice else plan
 
-    return ranges, quantize_all(setting, planner, names, wishes)
+    found = quantize_all(setting, planner, names, wishes)
+    if not wishes.effects:
+        return ranges, found
+    methods = {made.target: chosen[made.target].method if made.target in chosen else fixed for made in found}
+    return ranges, _with_effects(setting, wishes, ranges, batch, found, methods, learned)
+
+
+def _with_effects(
+    setting: Setting,
+    wishes: Wishes,
+    ranges: RangeRecord,
+    batch: int,
+    found: Sequence[Quantized],
+    methods: Mapping[str, RangeMethod],
+    learned: QuantPlan | None,
+) -> tuple[Quantized, ...]:
+    """What each correction is worth to each plan; not to one that was trained, whose numbers are learned."""
+    case = case_of(setting.program, setting.source, setting.calibration, setting.held_out, ranges, batch)
+    if case is None:
+        setting.say("warning: fewer than 10 calibration samples: what each correction is worth is not measured")
+        return tuple(found)
+    made = []
+    for one in found:
+        if learned is not None and one.plan is learned:
+            made.append(one)
+            continue
+        setting.say(f"{one.target}: what each correction is worth ...")
+        effects = measure_effects(case, one.target, wishes.corrections, wishes.keep_float, methods[one.target], batch)
+        made.append(replace(one, effects=effects))
+    return tuple(made)
 
 
 def _calibrated(
@@ -163,7 +197,7 @@ def _calibrated(
     if wishes.ranges != "auto":
         return calibrate(program, inputs, preprocessing, batch), {}
     int8 = [name for name in names if target(name).family]
-    ranges, chosen = calibrate_and_choose(program, inputs, preprocessing, int8, batch)
+    ranges, chosen = calibrate_and_choose(program, inputs, preprocessing, int8, batch, wishes.corrections)
     for name, choice in chosen.items():
         setting.say(f"{name}: {choice.note}")
     return ranges, chosen

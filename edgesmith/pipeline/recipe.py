@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
 from edgesmith.errors import MissingResource, RecipeError, UsageError
-from edgesmith.quant import RangeMethod
+from edgesmith.pipeline.quantize_section import Quantize
 from edgesmith.records import to_json
 from edgesmith.targets import TARGETS
 
@@ -54,34 +54,6 @@ class Targets:
     def all(self) -> tuple[str, ...]:
         """Every target once; the original comes first because everything is compared with it."""
         return tuple(dict.fromkeys(("torch-fp32", *self.required, *self.built, *self.optional)))
-
-
-@dataclass(frozen=True)
-class Quantize:
-    """samples: how many of the calibration split are used, in batches of `batch`.
-
-    ranges: how the ends of grids are chosen; auto tries all and keeps the best by held-out calibration samples.
-    keep_float, max_drop, max_ms, measure_latency, bisect: what the plans are to hold (Wishes in quantizing.py); a drop
-    is one of the evaluation split's headline metric. adaround: learn how weights are rounded. reestimate_batchnorm:
-    measure the statistics of batch norms anew, for every target alike.
-    """
-
-    __pydantic_config__ = _STRICT
-    samples: Positive = 300
-    batch: Positive = 50
-    keep_float: tuple[str, ...] = ()
-    max_drop: Annotated[float, Field(ge=0)] | None = None
-    max_ms: Annotated[float, Field(gt=0)] | None = None
-    measure_latency: bool = False
-    bisect: bool = False
-    ranges: Literal["auto"] | RangeMethod = "mse"
-    adaround: bool = False
-    reestimate_batchnorm: bool = False
-
-    @property
-    def measures(self) -> bool:
-        """Whether the plans depend on what was measured on the device."""
-        return self.max_drop is not None or self.max_ms is not None
 
 
 @dataclass(frozen=True)
@@ -376,7 +348,8 @@ def _qat_problems(stages: Sequence[Any], targets: Any, quantize: Any) -> list[st
             named = [name for group in (targets if isinstance(targets, dict) else {}).values() for name in group or ()]
             if family not in {TARGETS[name].family for name in named if name in TARGETS}:
                 wrong.append(f"{path}.family: no target is of the family {family!r}")
-        if isinstance(quantize, dict) and quantize.get("reestimate_batchnorm"):
+        sections = (quantize, quantize.get("corrections") if isinstance(quantize, dict) else None)
+        if any(isinstance(part, dict) and part.get("reestimate_batchnorm") for part in sections):
             wrong.append(f"{path}: it folds batch norms into the weights; leave out quantize.reestimate_batchnorm")
         if index < len(stages) - 1:
             wrong.append(f"{path}: only the last stage can be trained aware of quantization")

@@ -19,6 +19,7 @@ from edgesmith.data.split import Data, digest
 from edgesmith.devices.facts import this_machine
 from edgesmith.errors import UsageError
 from edgesmith.pipeline import options, refining, searching, training
+from edgesmith.pipeline.effects import load_effects
 from edgesmith.pipeline.judge import (
     Evidence,
     Table,
@@ -61,6 +62,9 @@ _QUANTIZE = (
     "pipeline/refining.py",
     "pipeline/bisecting.py",
     "verify/bisect.py",
+    "pipeline/effects.py",
+    "pipeline/choose_ranges.py",
+    "pipeline/accuracy_control.py",
 )
 _SEARCH = (*_TRAIN, "compress/asap/*.py", "pipeline/searching.py", "pipeline/latency_table.py")
 _RUN = ("tensors.py", "runtimes/*.py", "bench/**/*.py", "pipeline/judge.py")
@@ -377,6 +381,7 @@ def _conclude(run: Run, done: Mapping[str, Done]) -> Table:
         searching.shown(run.folder("search")) if run.recipe.search else None,
         searching.budget_of(run.recipe.search),
         load_verdicts(run.folder("quantize")),
+        load_effects(run.folder("quantize")),
     )
     judgement = judge(evidence, run.recipe.limits, run.recipe.targets)
     histories = {stage.name: training.history(run.folder(f"train-{stage.name}")) for stage in run.recipe.train}

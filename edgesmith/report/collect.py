@@ -37,6 +37,7 @@ def collect(
     histories: Mapping[str, Sequence[Any]] | None = None,
     skipped: Sequence[str] = (),
     search: Mapping[str, Any] | None = None,
+    corrections: Sequence[Any] = (),
     provenance: Mapping[str, Any] | None = None,
     headline: str = "top1",
 ) -> dict[str, Any]:
@@ -44,6 +45,7 @@ def collect(
 
     state: of the whole run (verify.gate.overall). failures: target -> why it did not come out. histories: step ->
     epochs (records or mappings). headline: the metric of the main column. search: what report.search.collected made.
+    corrections: what the corrections of each int8 plan are worth (records or mappings).
     provenance: command, recipe (its text), versions, digests, date.
     """
     measured = {m.target: m for m in bench.measurements} if bench else {}
@@ -69,6 +71,7 @@ def collect(
         "latency": {name: m.latency.samples_ms for name, m in measured.items() if m.latency},
         "training": {name: training.curves(epochs) for name, epochs in (histories or {}).items()},
         "search": search,
+        "corrections": list(corrections),
         "skipped": list(skipped),
         "not_measured": _gaps(rows, accuracies, verdicts),
         "provenance": provenance or {},

@@ -10,7 +10,7 @@ from string import Template
 from typing import Any
 
 from edgesmith import records
-from edgesmith.report import figures, search, wording
+from edgesmith.report import corrections, figures, search, wording
 from edgesmith.report.markup import cell, chip, folded, small, table, verbatim
 
 Report = Mapping[str, Any]
@@ -30,6 +30,7 @@ def render(report: Report) -> str:
         figures.training(report["training"]),
         _accuracies(report["accuracies"]),
         _agreements(report["agreements"]),
+        corrections.section(report.get("corrections", ())),
         _gaps(report),
         _provenance(report["provenance"]),
     )

@@ -41,7 +41,12 @@ ALLOWED = {
     "coremltools": ["export/coreml.py", "export/coreml_weights.py", "runtimes/coreml_vendor.py"],
     "executorch": ["export/executorch.py", "runtimes/executorch.py"],
     "coreai_torch": ["export/coreai.py"],
-    "pydantic": ["pipeline/recipe.py", "pipeline/options.py", "pipeline/device_file.py"],
+    "pydantic": [
+        "pipeline/recipe.py",
+        "pipeline/quantize_section.py",
+        "pipeline/options.py",
+        "pipeline/device_file.py",
+    ],
     "yaml": ["pipeline/recipe.py", "pipeline/sources.py", "pipeline/device_file.py"],
     "typer": ["cli/*"],
     "rich": ["cli/*"],

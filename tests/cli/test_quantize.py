@@ -87,6 +87,45 @@ def test_the_table_names_what_stays_in_float(capfd: pytest.CaptureFixture[str], 
     assert "left in float" in out and "fc2" in out and "2.5%" in out and "asked" in out
 
 
+def test_each_correction_has_a_switch_and_its_effect(
+    capfd: pytest.CaptureFixture[str], made: Path, tmp_path: Path
+) -> None:
+    words = ["quantize", made / "net.pt2", "--calibration", made / "good.npz", "--out", tmp_path, *ORT]
+    code, answer = said(capfd, [*words, "--without", "equalise", "--without", "bias", "--with", "adaround"])
+    assert code == 0
+    effects = answer["measured"]["ort"]["effects"]
+    rows = {row["correction"]: row for row in effects["rows"]}
+    assert {name for name, row in rows.items() if row["on"]} == {
+        "fold_batchnorm",
+        "join",
+        "bias_pass",
+        "dead",
+        "adaround",
+    }
+    assert effects["samples"] == 16 and "calibration" in effects["judged_on"]
+    plan = json.loads((tmp_path / "plan-ort.json").read_text())
+    assert plan["factors"] == {} and plan["bias_shifts"] == {} and plan["rounded_up"]
+    assert invoke([str(word) for word in [*words, "--no-effects"]]) == 0
+    assert "corrections" not in capfd.readouterr().out
+    assert invoke([str(word) for word in words]) == 0
+    out = capfd.readouterr().out
+    assert "ort-int8: corrections" in out and "equalise" in out and "16 calibration samples kept back" in out
+
+
+def test_export_takes_the_switches_too(capfd: pytest.CaptureFixture[str], made: Path, tmp_path: Path) -> None:
+    words = ["export", made / "net.pt2", "--calibration", made / "good.npz", *ORT]
+    digests = []
+    for more in ([], ["--without", "equalise"], ["--with", "adaround"]):
+        code, answer = said(capfd, [*words, "--out", tmp_path / "-".join(["net", *more]), *more])
+        assert code == 0
+        digests.append(answer["exported"]["ort-int8"]["plan_digest"])
+    assert len(set(digests)) == 3
+    code, answer = said(capfd, [*words, "--out", tmp_path / "a", "--without", "equalize"])
+    assert code == 2 and "choose from: equalise" in answer["error"]["todo"]
+    code, answer = said(capfd, [*words, "--out", tmp_path / "a", "--with", "reestimate_batchnorm"])
+    assert code == 2 and "batch norms" in answer["error"]["asked"]
+
+
 def test_export_takes_the_plans_of_their_own_model_only(
     capfd: pytest.CaptureFixture[str], made: Path, planned: Path, tmp_path: Path
 ) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from edgesmith.devices import DEVICES
+from edgesmith.devices import DEVICES, fake_adb
+from edgesmith.devices.adb import AdbDevice
+from edgesmith.devices.entry import DeviceEntry
 from edgesmith.devices.ssh import SshDevice
 from edgesmith.errors import MissingResource
 from tests.devices.sshd import serving
@@ -29,6 +32,11 @@ def device(request, tmp_path):
         made = SshDevice(request.getfixturevalue("sshd").entry(tmp_path / "device"))
         yield made
         made.close()
+    elif request.param == "adb":
+        with fake_adb.serving(fake_adb.Phone()) as port:
+            yield AdbDevice(
+                DeviceEntry("phone", "adb", "fake-1", port, python=sys.executable, root=str(tmp_path / "device"))
+            )
     else:
         yield DEVICES.get(request.param)(root=tmp_path / "device")
 

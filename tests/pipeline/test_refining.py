@@ -11,8 +11,10 @@ import torch
 from edgesmith import records
 from edgesmith.errors import RecipeError
 from edgesmith.pipeline import refining
+from edgesmith.pipeline.effects import load_effects
 from edgesmith.pipeline.plans import load_plans
-from edgesmith.pipeline.recipe import Quantize, read_recipe
+from edgesmith.pipeline.quantize_section import Quantize
+from edgesmith.pipeline.recipe import read_recipe
 from edgesmith.pipeline.run import execute
 from edgesmith.pipeline.sources import Trust
 from edgesmith.pipeline.steps import Run
@@ -57,6 +59,8 @@ def test_train_then_aware_then_plans_then_artefacts(tmp_path: Path) -> None:
     plans = load_plans(run.folder("quantize"))
     assert plans["ort"].digest() == trained.digest() and not plans["ort"].rounded_up
     assert plans["openvino"].rounded_up  # calibrated anew, rounding learned
+    (effects,) = load_effects(run.folder("quantize"))  # a trained plan's numbers are no correction's
+    assert effects.target == "openvino-int8" and effects.rows[-1].correction == "adaround"
     exported = run.bundle.exported["ort-int8"]
     assert exported.plan_digest == trained.digest()
     picture = run.bundle.exported["torch-fp32"].golden()
@@ -83,6 +87,8 @@ def test_a_changed_setting_repeats_the_stage_and_what_stands_on_it(tmp_path: Pat
         (("family: ort", "family: dsp"), "train.1.qat: no such family"),
         (("freeze_ranges", "freeze"), "train.1.qat.freeze: no such option"),
         (("adaround: true", "reestimate_batchnorm: true"), "train.1.qat: it folds batch norms"),
+        (("adaround: true", "corrections: {reestimate_batchnorm: true}"), "train.1.qat: it folds batch norms"),
+        (("adaround: true", "corrections: {equalize: false}"), "quantize.corrections.equalize: "),
         (("method: {use: plain}\n    fit", "method: {use: plain}\n    qat: {}\n    fit"), "train.0.qat: only the last"),
     ],
 )
@@ -104,5 +110,6 @@ def test_batch_norms_are_measured_anew_only_where_the_recipe_asks(tmp_path: Path
     run = Run(recipe(tmp_path, *text), tmp_path, Trust(), lambda text: None)
     assert refining.reestimated(run.source, run.data, Quantize()) is run.source
     made = refining.reestimated(run.source, run.data, Quantize(samples=20, batch=10, reestimate_batchnorm=True))
+    assert "batch norms measured anew" in made.notes[-1] and "16 samples" in made.notes[-1]
     stem = "body.stem.bn.running_var"
     assert not torch.allclose(made.module.state_dict()[stem], run.source.module.state_dict()[stem])

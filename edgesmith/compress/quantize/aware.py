@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from edgesmith.compress.quantize.corrections import CORRECTIONS
 from edgesmith.compress.quantize.fake_quant import FakeQuantNet, owner_of
 from edgesmith.compress.quantize.observe import observe
-from edgesmith.compress.quantize.plan import CORRECTIONS, derive
+from edgesmith.compress.quantize.plan import derive
 from edgesmith.compress.quantize.put_back import (
     Places,
     check_put_back,

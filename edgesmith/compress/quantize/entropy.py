@@ -1,7 +1,10 @@
 """The range whose 8-bit version says most about the values: the smallest Kullback-Leibler divergence.
 
 Source: Migacz 2017, "8-bit inference with TensorRT", in the form that ONNX Runtime's Entropy calibrator has: bins
-symmetric around zero, 128 quantized ones, divergence after smoothing empty bins.
+symmetric around zero, 128 quantized ones, divergence after smoothing empty bins, in 32 bits. The last matters: with
+1,024 bins and more the smallest divergences differ by 1e-5 of themselves, and the rounding decides which is taken. So
+the ends are those of ONNX Runtime where the counts are; where a value lies in the next bin, the ends can be others
+whose divergence is as small.
 """
 
 from __future__ import annotations
@@ -46,7 +49,8 @@ def _divergence(counts: np.ndarray, start: int, stop: int, quantized: int) -> fl
     if p is None or q is None:
         return float("inf")
     p, q = p / p.sum(), q / q.sum()
-    return float((p * np.log(p / q)).sum())
+    terms = p.astype(np.float64) * np.log(p.astype(np.float64) / q)
+    return float(terms.astype(np.float32).sum())
 
 
 def _smoothed(counts: np.ndarray) -> np.ndarray | None:
@@ -56,4 +60,4 @@ def _smoothed(counts: np.ndarray) -> np.ndarray | None:
     if not filled:
         return None
     less = _SMOOTH * int(empty.sum()) / filled
-    return None if less >= 1 else np.where(empty, _SMOOTH, counts - less)
+    return None if less >= 1 else counts.astype(np.float32) + np.where(empty, _SMOOTH, -less).astype(np.float32)

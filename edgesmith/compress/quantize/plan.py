@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 from torch import Tensor, fx
@@ -12,6 +11,7 @@ from torch import Tensor, fx
 from edgesmith.compress.quantize.bias import bias_shifts
 from edgesmith.compress.quantize.bias_pass import measured_shifts
 from edgesmith.compress.quantize.clipping import bounds
+from edgesmith.compress.quantize.corrections import CORRECTIONS, Correction
 from edgesmith.compress.quantize.dead import dead_notes, living_ends
 from edgesmith.compress.quantize.equalise import equalising_factors
 from edgesmith.compress.quantize.joined import Ends, shared_steps, widened
@@ -38,8 +38,6 @@ from edgesmith.quant import (
 )
 from edgesmith.targets import QuantRules, check_plan, rules_of
 
-Correction = Literal["equalise", "join", "bias"]
-CORRECTIONS: tuple[Correction, ...] = ("equalise", "join", "bias")
 Edges = dict[str, EdgeQuant | SameAs | BiasOf]
 # An int32 bias is b / (s_x s_w): s_w is kept large enough that it stays below this, with room for the products.
 _BIAS_LIMIT = 2.0**30
@@ -57,10 +55,10 @@ def derive(
 ) -> QuantPlan:
     """The plan of `family` for a program, from what calibration saw on its folded original.
 
-    keep_float: paths of layers, or of modules that hold them, that stay in float. corrections: which of "equalise"
-    (equalise.py), "join" (joined.py) and "bias" are applied. ranges_by: how the ends of the grids are chosen
-    (clipping.py). samples: calibration data, a tensor an input: with them biases are corrected by what a pass measures
-    (bias_pass.py), without in closed form (bias.py). The plan is checked against the family's rules.
+    keep_float: paths of layers, or of modules that hold them, that stay in float. corrections: which are applied
+    (corrections.py). ranges_by: how the ends of the grids are chosen (clipping.py). samples: calibration data, a tensor
+    an input, for the pass that measures what biases take back; without, it is computed. The plan is checked against the
+    family's rules.
     Raises: UsageError naming the edge and the rule where the family has no legal choice; for a record of another model.
     """
     rules = rules_of(family)
@@ -76,18 +74,19 @@ def derive(
     lowered = lower_activations(scale_channels(folded, factors), rewrites)
     placement = place(lowered, rules, rewrites, keep_float)
     seen = edge_ranges(lowered, ranges)
-    ends = _ends(lowered, placement, seen, activation, ranges_by)
+    ends = _ends(lowered, placement, seen, activation, ranges_by, "dead" in corrections)
     if "join" in corrections:
         ends = _joined(lowered, placement, rewrites, ends, activation)
     edges = _value_edges(lowered, placement, ends, activation)
     edges.update(_weight_edges(lowered, placement, edges, weight, rules.int32_bias))
     if rules.half_scales:
         edges = {edge: in_half(how) if isinstance(how, EdgeQuant) else how for edge, how in edges.items()}
-    notes = (*notes, *dead_notes(lowered, placement, seen))
+    notes = (*notes, *(dead_notes(lowered, placement, seen) if "dead" in corrections else ()))
     precision = _precision(lowered, placement)
     plan = QuantPlan(family, edges, precision, instruction_set, rewrites, notes, factors, {}, program.digest)
     if "bias" in corrections:
-        plan = replace(plan, bias_shifts=_shifts(lowered, plan, seen, samples))
+        measured_on = samples if "bias_pass" in corrections else ()
+        plan = replace(plan, bias_shifts=_shifts(lowered, plan, seen, measured_on))
     check_plan(plan)
     return plan
 
@@ -139,11 +138,17 @@ def _wished_forms(program: Program, rules: QuantRules) -> dict[str, str]:
 
 
 def _ends(
-    program: Program, placement: Placement, ranges: Mapping[str, EdgeRange], spec: QuantSpec, ranges_by: RangeMethod
+    program: Program,
+    placement: Placement,
+    ranges: Mapping[str, EdgeRange],
+    spec: QuantSpec,
+    ranges_by: RangeMethod,
+    living: bool,
 ) -> dict[fx.Node, Ends]:
     """Where the grid of every quantized value ends; the first of those that share numbers covers all of them."""
     names = {node: edge for edge, node in program.edges()}
-    ends = {node: living_ends(bounds(ranges[names[node]], ranges_by, spec)) for node in placement.values}
+    ends = {node: bounds(ranges[names[node]], ranges_by, spec) for node in placement.values}
+    ends = {node: living_ends(own) for node, own in ends.items()} if living else ends
     for node, first in placement.same.items():
         low, high = zip(ends[node], ends[first])
         ends[first] = min(low), max(high)

@@ -6,10 +6,15 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnxruntime.quantization.calibrate import CalibrationDataReader, CalibrationMethod, create_calibrator
+from onnxruntime.quantization.calibrate import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    HistogramCollector,
+    create_calibrator,
+)
 
 from edgesmith.compress.quantize.clipping import bounds, mse_bounds, percentile_bounds, points
-from edgesmith.compress.quantize.entropy import entropy_bounds
+from edgesmith.compress.quantize.entropy import QUANTIZED, _divergence, entropy_bounds
 from edgesmith.compress.quantize.observe import observe
 from edgesmith.errors import UsageError
 from edgesmith.export.onnx import export as export_onnx
@@ -82,6 +87,43 @@ def test_entropy_is_that_of_onnxruntime_within_a_bin(both, bins: int) -> None:
         ours = entropy_bounds(*points(seen[edge].tensor), seen[edge].bounds, bins)
         assert abs(ours[0] - low) <= 1.01 * span / bins, edge
         assert abs(ours[1] - high) <= 1.01 * span / bins, edge
+
+
+@pytest.mark.parametrize("bins", [128, 1024, 2048])
+@pytest.mark.parametrize("seed", range(4))
+def test_entropy_of_the_same_counts_is_that_of_onnxruntime(bins: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    values = (rng.laplace(size=20_000) if seed % 2 else np.maximum(rng.normal(size=20_000), 0)).astype(np.float32)
+    low, high, _ = entropy_of_onnxruntime(values, bins)
+    ours = entropy_bounds(values, np.ones(len(values)), (float(values.min()), float(values.max())), bins)
+    bin_width = 2 * float(np.abs(values).max()) / bins
+    assert abs(ours[0] - low) <= 1.01 * bin_width
+    assert abs(ours[1] - high) <= 1.01 * bin_width
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_entropy_of_a_record_is_that_of_onnxruntime_or_a_tie(seed: int) -> None:
+    """Our bins are not theirs: a value in the next bin decides between ends whose divergences are all but equal."""
+    values = heavy(20140 + 192 * seed)[: 19200 + 192 * seed]
+    low, high, collector = entropy_of_onnxruntime(values, 1024)
+    seen = seen_of(values)
+    ours = entropy_bounds(*points(seen.tensor, parts=8), seen.bounds, 1024)
+    counts, edges, *_ = collector.histogram_dict["x"]
+    if max(abs(ours[0] - low), abs(ours[1] - high)) > 1.01 * (edges[1] - edges[0]):
+        assert divergence(counts, edges, *ours) <= 1.001 * divergence(counts, edges, float(low), float(high))
+
+
+def entropy_of_onnxruntime(values: np.ndarray, bins: int) -> tuple[float, float, HistogramCollector]:
+    options = {"num_bins": bins, "num_quantized_bins": 128, "percentile": 99.9, "scenario": "same"}
+    collector = HistogramCollector(method="entropy", symmetric=False, **options)
+    collector.collect_value({"x": [values]})
+    low, high, *_ = collector.compute_collection_result()["x"]
+    return float(low), float(high), collector
+
+
+def divergence(counts: np.ndarray, edges: np.ndarray, low: float, high: float) -> float:
+    start, stop = (int(np.abs(edges - end).argmin()) for end in (low, high))
+    return _divergence(counts, start, stop, QUANTIZED)
 
 
 def seen_of(values: np.ndarray) -> EdgeRange:
