@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from edgesmith.bench.pipe import die_with_parent
 from edgesmith.devices.entry import DeviceEntry
 
 SSHD = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/sbin")
@@ -79,7 +81,13 @@ def serving(folder: Path) -> Iterator[Server]:
     (folder / "sshd_config").write_text("\n".join(lines) + "\n")
     argv = [str(SSHD), "-D", "-e", "-f", str(folder / "sshd_config")]
     with (folder / "sshd.log").open("wb") as log:
-        process = subprocess.Popen(argv, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
+        process = subprocess.Popen(
+            argv,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=lambda: die_with_parent(signal.SIGTERM),  # also when the tests themselves are killed
+        )
     try:
         _wait(port, process, folder)
         yield Server(port, folder, process)
