@@ -18,8 +18,8 @@ from edgesmith.devices.local import LocalDevice
 from edgesmith.errors import UsageError
 from edgesmith.pipeline.accuracy_control import Control, Found, Goal
 from edgesmith.pipeline.bisecting import bisect_drop, integer_layers
-from edgesmith.pipeline.produce import capture_source
-from edgesmith.pipeline.quantizing import Setting, Wishes, quantized, save_quantized
+from edgesmith.pipeline.produce import calibrate, capture_source, plan_targets
+from edgesmith.pipeline.quantizing import Setting, Wishes, quantize_all, quantized, save_quantized
 from edgesmith.pipeline.sources import Inputs, Source
 from edgesmith.quant import EdgeQuant, QuantPlan
 from edgesmith.results import Interval
@@ -87,7 +87,12 @@ def test_a_real_net_with_one_ruined_scale(tmp_path: Path) -> None:
     inputs, judged = Inputs({"x": calibration}, False, "c"), Inputs({"x": held}, False, "e")
     evaluation = Evaluation(Split({"x": held}), "agreement")
     setting = Setting(capture_source(source), source, inputs, judged, evaluation, LocalDevice(), told.append)
-    ranges, (made,) = quantized(setting, ("ort-int8",), Wishes(max_drop=0.01, bisect=True), finish=ruined)
+    ranges = calibrate(setting.program, inputs, None, 32)
+
+    def planner(name: str, kept: Collection[str]) -> QuantPlan:
+        return ruined(plan_targets(setting.program, ranges, (name,), kept)["ort"])
+
+    (made,) = quantize_all(setting, planner, ("ort-int8",), Wishes(max_drop=0.01, bisect=True))
     assert made.control is not None and made.control.verdict.state == "pass"
     assert made.kept == ("2",) and made.plan.precision["2"] == "fp32" and made.plan.precision["0"] == "int8"
     assert made.sensitivities is None and any("rebuild 3 of at most" in text for text in told)
