@@ -51,7 +51,18 @@ def notes(report: Mapping[str, Any]) -> list[str]:
     if any(row["overhead"] for row in report["rows"]):
         limit = report["overhead_ms"]
         found.append(f"† p50 under {limit:g} ms: call overhead dominates, so a ratio says little about the model.")
+    found += _kept(report["accuracies"])
     return found + [_agreement(row) for row in report["agreements"]] + _reasons(report["rows"])
+
+
+def _kept(accuracies: list[Mapping[str, Any]]) -> list[str]:
+    """What happens to whoever keeps the original's threshold or gallery, a line a target and question."""
+    found = []
+    for a in accuracies:
+        if a["metric"].startswith(("far_kept", "tar_kept", "tar_mixed")) and a["n"] and a["drop"]:
+            value = wording.metric(a["estimate"]["value"], a["metric"])
+            found.append(f"{a['target']}: {wording.metric_name(a['metric'])}: {value}, drop {wording.drop(a['drop'])}")
+    return found
 
 
 def _agreement(row: Mapping[str, Any]) -> str:
