@@ -32,6 +32,10 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")
 Threads = Annotated[int, typer.Option(min=1, help="Threads of each runtime")]
 Device = Annotated[str | None, typer.Option(help="A device of the device file [default: this machine]")]
 Devices = Annotated[Path | None, typer.Option(help="Device file [default: devices.yaml, if it is there]")]
+Junit = Annotated[Path | None, typer.Option(help="Write the verdicts as JUnit XML")]
+Summary = Annotated[Path | None, typer.Option(help="Write a Markdown summary [default: $GITHUB_STEP_SUMMARY, if set]")]
+Baseline = Annotated[Path | None, typer.Option(help="Compare with this file, which --write-baseline made")]
+WriteBaseline = Annotated[Path | None, typer.Option(help="Write what was measured as a baseline to commit")]
 
 PreprocessingOptions = tuple[Path | None, str | None, str | None, str | None, str | None]
 
@@ -50,3 +54,18 @@ def request(
 
     trust = Trust(imports=True, pickle=trust_pickle)  # a factory that the user types is code the user means
     return Request(model, weights, tuple(inputs or ()), read_preprocessing(*preprocessing), trust=trust, **more)
+
+
+def placement_limits(min_macs_on: list[str], max_partitions: int | None) -> dict[str, Any]:
+    """The limits of placement these options make. Raises: UsageError for what is no TYPE=SHARE."""
+    from edgesmith.errors import UsageError
+
+    shares = {}
+    for option in min_macs_on:
+        name, _, share = option.partition("=")
+        try:
+            shares[name] = float(share)
+        except ValueError as error:
+            raise UsageError(f"--min-macs-on {option}", "no TYPE=SHARE", "write e.g. int8=0.9") from error
+    counted = {} if max_partitions is None else {"max_partitions": max_partitions}
+    return {"min_macs_on": shares, **counted}

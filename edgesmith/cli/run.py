@@ -20,9 +20,14 @@ def command(
     trust_pickle: bool = typer.Option(False, help="Load pickles, which can run code."),
     device: m.Device = None,
     devices: m.Devices = None,
+    junit: m.Junit = None,
+    summary: m.Summary = None,
+    baseline: m.Baseline = None,
+    write_baseline: m.WriteBaseline = None,
     json: bool = typer.Option(False, "--json", help="One JSON object on stdout."),
 ) -> int:
     """Run a recipe: train, quantize, export, bench, verify, report; what is already there is skipped."""
+    from edgesmith.pipeline.ci import Wanted, deliver
     from edgesmith.pipeline.device_file import device_spec, find_device
     from edgesmith.pipeline.recipe import on_device, read_recipe
     from edgesmith.pipeline.sources import Trust
@@ -46,6 +51,7 @@ def command(
         result = run_recipe(parsed, folder, trust, say, command=shlex.join(words))
     if result is None:  # another process goes on alone
         return 0
+    result = deliver(result, Wanted(junit, summary, baseline, write_baseline))
     if json:
         output.print_json(result.report)
     else:

@@ -29,9 +29,16 @@ def command(
     trust_pickle: m.TrustPickle = False,
     device: m.Device = None,
     devices: m.Devices = None,
+    min_macs_on: list[str] = typer.Option([], help="TYPE=SHARE, e.g. int8=0.9: least share of the work; repeatable"),
+    max_partitions: int | None = typer.Option(None, min=1, help="Most stretches of operators on one unit"),
+    junit: m.Junit = None,
+    summary: m.Summary = None,
+    baseline: m.Baseline = None,
+    write_baseline: m.WriteBaseline = None,
     json: m.Json = False,
 ) -> int:
     """Run files and the original on the same inputs and judge the agreement, with intervals."""
+    from edgesmith.pipeline.ci import Wanted, deliver
     from edgesmith.pipeline.device_file import open_named
     from edgesmith.pipeline.drift import drift_files, drift_lines
     from edgesmith.pipeline.foreign import verify_files
@@ -47,10 +54,12 @@ def command(
         calibration=inputs,
         strict=strict,
     )
-    limits = {"cosine": cosine, "agreement": agreement, "accuracy_drop": accuracy_drop}
+    placement = m.placement_limits(min_macs_on, max_partitions)
+    limits = {"cosine": cosine, "agreement": agreement, "accuracy_drop": accuracy_drop, "placement": placement}
     with output.progress() as say:
         table = verify_files(files, request, {k: v for k, v in limits.items() if v is not None}, say, where)
         layers = drift_files(files, request, say) if drift else ()
+    table = deliver(table, Wanted(junit, summary, baseline, write_baseline))
     if json:
         output.print_json({**table.report, "drift": layers} if drift else table.report)
     else:

@@ -231,6 +231,7 @@ def tabulate(
         headline=judgement.headline,
         search=evidence.search,
         corrections=evidence.corrections,
+        placements=evidence.outputs.placements,
     )
     return Table(report, tuple(table.lines(report)), judgement)
 

@@ -13,7 +13,7 @@ from edgesmith.artifact import Exported
 from edgesmith.records import SCHEMA, to_json
 from edgesmith.report import training
 from edgesmith.report.wording import STATE_WORD
-from edgesmith.results import Accuracy, Agreement, BenchRecord, Interval, Measurement, State, Verdict
+from edgesmith.results import Accuracy, Agreement, BenchRecord, Interval, Measurement, Placement, State, Verdict
 from edgesmith.targets import TARGETS
 
 OVERHEAD_MS = 0.2
@@ -40,12 +40,14 @@ def collect(
     corrections: Sequence[Any] = (),
     provenance: Mapping[str, Any] | None = None,
     headline: str = "top1",
+    placements: Mapping[str, Placement] | None = None,
 ) -> dict[str, Any]:
     """Everything a page or a table shows, as JSON types.
 
     state: of the whole run (verify.gate.overall). failures: target -> why it did not come out. histories: step ->
     epochs (records or mappings). headline: the metric of the main column. search: what report.search.collected made.
     corrections: what the corrections of each int8 plan are worth (records or mappings).
+    placements: target -> where its work is done.
     provenance: command, recipe (its text), versions, digests, date.
     """
     measured = {m.target: m for m in bench.measurements} if bench else {}
@@ -69,6 +71,7 @@ def collect(
         "accuracies": accuracies,
         "agreements": agreements,
         "latency": {name: m.latency.samples_ms for name, m in measured.items() if m.latency},
+        "placement": placements or {},
         "training": {name: training.curves(epochs) for name, epochs in (histories or {}).items()},
         "search": search,
         "corrections": list(corrections),
