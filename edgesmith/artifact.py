@@ -48,9 +48,10 @@ class Product:
 class Exported:
     """A model in one target's format, with what is needed to run it and to check it.
 
-    layer_names: module path -> tensor name in the file. products: where its work is, for placement. golden.npz holds
-    seeded synthetic inputs ("in:<name>") and the reference outputs ("out:<name>"). instruction_set: what an int8 plan
-    was made for, "" for float.
+    layer_names: module path -> tensor name in the file. layer_factors: for those that hold a multiple of the layer's
+    value, channel by channel, the factors. layer_copies: other tensors of the same value, where each reader has its
+    own. products: where its work is, for placement. golden.npz holds seeded synthetic inputs ("in:<name>") and the
+    reference outputs ("out:<name>"). instruction_set: what an int8 plan was made for, "" for float.
     `root` is where it was loaded from and is not saved.
     """
 
@@ -61,6 +62,8 @@ class Exported:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     layer_names: Mapping[str, str] = field(default_factory=dict)
+    layer_factors: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    layer_copies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     products: tuple[Product, ...] = ()
     preprocessing: Preprocessing | None = None
     labels: tuple[str, ...] = ()

@@ -169,15 +169,19 @@ def impostors_of(scores: np.ndarray, first: np.ndarray, second: np.ndarray) -> I
     return Impostors(scores[order], first[order], second[order], len(scores))
 
 
-def cross_person(embeddings: np.ndarray, person: np.ndarray, keep: int, block: int = 512) -> Impostors:
+def cross_person(
+    embeddings: np.ndarray, person: np.ndarray, keep: int, block: int = 512, probes: np.ndarray | None = None
+) -> Impostors:
     """The `keep` highest of all pairs of different people: exact, in blocks, memory O(block * N + keep).
 
+    probes: other embeddings of the same pictures, for the later one of each pair.
     Shape: unit rows (N, d), (N,) people numbered from 0.
     """
+    probes = embeddings if probes is None else probes
     scores, first, second, total = np.zeros(0), np.zeros(0, np.int64), np.zeros(0, np.int64), 0
     for start in range(0, len(embeddings), block):
         rows = np.arange(start, min(start + block, len(embeddings)))
-        similar = embeddings[rows] @ embeddings[start:].T
+        similar = embeddings[rows] @ probes[start:].T
         columns = np.arange(start, len(embeddings))
         different = (columns[None, :] > rows[:, None]) & (person[rows][:, None] != person[columns][None, :])
         total += int(different.sum())

@@ -170,13 +170,53 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Drift:
-    """How far one layer (a module path) of one target is from the original."""
+    """How far one layer (a module path) of one target is from the original.
+
+    sqnr_db, cosine, max_abs: on the target's own inputs of the layer (propagated). local_*: fed the original's inputs;
+    None where that was not measured. excess: local error over what the precision explains, as powers; above 1 it is
+    more than was ever seen of a sound layer. members: what the target computes in one step with the layer.
+    """
 
     layer: str
     op: str
     sqnr_db: float | None
     cosine: float | None
     max_abs: float | None
+    local_sqnr_db: float | None = None
+    local_cosine: float | None = None
+    excess: float | None = None
+    members: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A layer whose own error its precision does not explain. cause: in words, "" where it cannot be told."""
+
+    layer: str
+    excess: float
+    cause: str
+    evidence: str
+
+
+@dataclass(frozen=True)
+class TargetDrift:
+    """Every layer of one target beside the original, and those that are under suspicion, the worst first.
+
+    notes: what could not be measured, and whether looking changed the answer.
+    """
+
+    target: str
+    engine: str
+    layers: tuple[Drift, ...]
+    suspects: tuple[Suspect, ...]
+    samples: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def first(self) -> str | None:
+        """The first layer, in the order of the model, where it leaves the original; None where it does not."""
+        under = {suspect.layer for suspect in self.suspects}
+        return next((row.layer for row in self.layers if row.layer in under), None)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ def command(
     max_ms: float | None = typer.Option(None, help="Instead: the most accurate plan within so many ms here"),
     eval_: str | None = typer.Option(None, "--eval", help="Held-out samples: folder of images | file.npz (x, labels)"),
     keep_float: list[str] | None = typer.Option(None, help="A layer or module that stays in float, once each"),
+    bisect: bool = typer.Option(False, help="Find those layers by rebuilding with halves of them, not by their noise."),
     measure_latency: bool = typer.Option(False, help="Choose layers by measured time, not by multiply-accumulates."),
     ranges: str = typer.Option("mse", help="How grids end: minmax, percentile, mse, entropy; auto keeps the best"),
     on: m.On = None,
@@ -50,6 +51,7 @@ def command(
 
     With --max-drop the drop is measured on the runtime, by labels or as agreement with the original, and the command
     fails (1) or says that the samples do not suffice (5) where no plan holds it. `edgesmith export --plans` takes OUT.
+    --bisect finds the layers that are to blame, or says that not quantization is.
     """
     from edgesmith.compress.quantize.corrections import switched
     from edgesmith.errors import UsageError
@@ -66,7 +68,7 @@ def command(
     about = {"calibration": calibration, "samples": samples, "strict": strict, "corrections": switches}
     request = m.request(model, weights, input_, prepared, trust_pickle, **about)
     kept = tuple(keep_float or ())
-    wishes = Wishes(kept, max_drop, max_ms, measure_latency, threads, check_ranges(ranges), switches, effects)
+    wishes = Wishes(kept, max_drop, max_ms, measure_latency, threads, check_ranges(ranges), switches, effects, bisect)
     with output.progress() as say:
         found = quantize_request(request, target_names(targets), out, say, wishes, eval_)
     if json:

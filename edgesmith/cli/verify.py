@@ -24,6 +24,7 @@ def command(
     cosine: float = typer.Option(0.99, help="Least mean cosine to the original"),
     agreement: float | None = typer.Option(None, help="Least top-1 agreement with the original, 0..1"),
     accuracy_drop: float | None = typer.Option(None, help="With labels in the inputs: largest drop of accuracy, 0..1"),
+    drift: bool = typer.Option(False, "--drift", help="Also compare layer by layer, and name the layer that is off"),
     strict: m.Strict = False,
     trust_pickle: m.TrustPickle = False,
     device: m.Device = None,
@@ -39,6 +40,7 @@ def command(
     """Run files and the original on the same inputs and judge the agreement, with intervals."""
     from edgesmith.pipeline.ci import Wanted, deliver
     from edgesmith.pipeline.device_file import open_named
+    from edgesmith.pipeline.drift import drift_files, drift_lines
     from edgesmith.pipeline.foreign import verify_files
 
     where = open_named(device, devices)
@@ -56,9 +58,10 @@ def command(
     limits = {"cosine": cosine, "agreement": agreement, "accuracy_drop": accuracy_drop, "placement": placement}
     with output.progress() as say:
         table = verify_files(files, request, {k: v for k, v in limits.items() if v is not None}, say, where)
+        layers = drift_files(files, request, say) if drift else ()
     table = deliver(table, Wanted(junit, summary, baseline, write_baseline))
     if json:
-        output.print_json(table.report)
+        output.print_json({**table.report, "drift": layers} if drift else table.report)
     else:
-        print("\n".join(table.lines))
+        print("\n".join([*table.lines, *drift_lines(layers)]))
     return table.exit_code

@@ -23,8 +23,8 @@ from torch.export import ExportedProgram
 
 import edgesmith
 from edgesmith.artifact import Exported
-from edgesmith.export.exporter import decomposed, failure, layer_names, prepared, quiet, record, user_outputs
-from edgesmith.graph.capture import Program, node_names
+from edgesmith.export.exporter import Places, decomposed, failure, layer_places, prepared, quiet, record, user_outputs
+from edgesmith.graph.capture import Program
 from edgesmith.quant import QuantPlan
 from edgesmith.targets import Target, WeightCompression
 from edgesmith.tensors import TensorSpec
@@ -150,10 +150,9 @@ def _tensors(package: Path, nodes: list[str]) -> dict[str, str]:
     return found
 
 
-def _layers(program: Program, exported: ExportedProgram, tensors: dict[str, str]) -> dict[str, str]:
+def _layers(program: Program, exported: ExportedProgram, tensors: dict[str, str]) -> Places:
     outputs = user_outputs(exported, program)
-    inner = {path: tensors[node] for path, node in node_names(program, exported).items() if node in tensors}
-    return inner | layer_names(program, exported, set(outputs.values()))
+    return layer_places(program, exported, tensors | outputs)
 
 
 def _make_repeatable(package: Path) -> None:

@@ -7,6 +7,7 @@ import io
 import re
 import warnings
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -16,7 +17,7 @@ from torch.export import ExportedProgram
 
 from edgesmith.artifact import Exported, Product
 from edgesmith.errors import ExportFailed, UsageError
-from edgesmith.graph.capture import Program, exported_program, node_names
+from edgesmith.graph.capture import Program, exported_program, named_values, node_names
 from edgesmith.graph.macs import layer_macs
 from edgesmith.graph.operators import becomes_output, is_convolution
 from edgesmith.graph.rewrite import fold_batchnorm, lower_activations, planned
@@ -78,9 +79,37 @@ def user_outputs(exported: ExportedProgram, program: Program) -> dict[str, str]:
 
 def layer_names(program: Program, exported: ExportedProgram, present: Collection[str]) -> dict[str, str]:
     """Module path -> tensor name in the file, for every layer whose tensor is still there under its name."""
+    return layer_places(program, exported, tensors_present(program, exported, present)).names
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the layers stand in a file, as the record of an artefact says it (Exported)."""
+
+    names: dict[str, str]
+    factors: dict[str, tuple[float, ...]]
+    copies: dict[str, tuple[str, ...]]
+
+
+def layer_places(program: Program, exported: ExportedProgram, tensors: Mapping[str, str]) -> Places:
+    """Where every layer that can be found stands. tensors: node of the exported program -> tensor in the file."""
+    places = Places({}, {}, {})
+    for path, value in named_values(program, exported).items():
+        found = [tensors[node] for node in value.nodes if node in tensors]
+        if found:
+            places.names[path] = found[0]
+        if found and value.factor is not None:
+            places.factors[path] = tuple(map(float, value.factor))
+        if found[1:]:
+            places.copies[path] = tuple(found[1:])
+    return places
+
+
+def tensors_present(program: Program, exported: ExportedProgram, present: Collection[str]) -> dict[str, str]:
+    """Node of the exported program -> its tensor, for files that keep the names of nodes."""
     outputs = user_outputs(exported, program)
-    names = {path: outputs.get(node, node) for path, node in node_names(program, exported).items()}
-    return {path: name for path, name in names.items() if name in present}
+    named = {str(node.name): outputs.get(node.name, node.name) for node in exported.graph.nodes}
+    return {node: name for node, name in named.items() if name in present}
 
 
 def products(
@@ -109,7 +138,7 @@ def record(
     plan: QuantPlan | None,
     target: Target,
     out: Path,
-    names: dict[str, str],
+    places: dict[str, str] | Places,
     notes: tuple[str, ...] = (),
     operators: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Exported:
@@ -117,7 +146,8 @@ def record(
 
     operators: module path -> what the file calls the operator of this layer, where that is more than `names`.
     """
-    called = {path: (name,) for path, name in names.items()} | dict(operators or {})
+    found = places if isinstance(places, Places) else Places(places, {}, {})
+    called = {path: (name,) for path, name in found.names.items()} | dict(operators or {})
     digest = plan.digest() if plan is not None and target.precision == "int8" else None
     return Exported(
         target=target.name,
@@ -126,7 +156,9 @@ def record(
         main=f"model{target.suffix}",
         inputs=program.inputs,
         outputs=program.outputs,
-        layer_names=names,
+        layer_names=found.names,
+        layer_factors=found.factors,
+        layer_copies=found.copies,
         products=products(program, plan, target, called),
         plan_digest=digest,
         notes=notes,

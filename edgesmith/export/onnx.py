@@ -11,7 +11,16 @@ from torch.export import ExportedProgram
 import edgesmith
 from edgesmith import records
 from edgesmith.artifact import Exported
-from edgesmith.export.exporter import decomposed, failure, layer_names, prepared, quiet, record, user_outputs
+from edgesmith.export.exporter import (
+    decomposed,
+    failure,
+    layer_places,
+    prepared,
+    quiet,
+    record,
+    tensors_present,
+    user_outputs,
+)
 from edgesmith.export.integer_bias import integer_biases
 from edgesmith.graph.capture import Program, operator_nodes
 from edgesmith.quant import QuantPlan
@@ -32,8 +41,8 @@ def export(program: Program, plan: QuantPlan | None, target: Target, out: Path) 
         integer_biases(model)
     records.write_bytes(out / f"model{target.suffix}", to_bytes(model))
     present = {name for node in model.graph.node for name in node.output}
-    names, called = layer_names(lowered, exported, present), operator_names(model, lowered, exported)
-    return record(program, plan, target, out, names, operators=called)
+    places = layer_places(lowered, exported, tensors_present(lowered, exported, present))
+    return record(program, plan, target, out, places, operators=operator_names(model, lowered, exported))
 
 
 def to_onnx(program: Program, exported: ExportedProgram, target: Target) -> onnx.ModelProto:

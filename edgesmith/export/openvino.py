@@ -11,7 +11,7 @@ import openvino
 
 from edgesmith.artifact import Exported
 from edgesmith.errors import ExportFailed
-from edgesmith.export.exporter import decomposed, layer_names, prepared, quiet, record, unsupported
+from edgesmith.export.exporter import decomposed, layer_places, prepared, quiet, record, tensors_present, unsupported
 from edgesmith.export.onnx import module_scope, operator_names, to_bytes, to_onnx
 from edgesmith.graph.capture import Program
 from edgesmith.quant import QuantPlan
@@ -31,9 +31,9 @@ def export(program: Program, plan: QuantPlan | None, target: Target, out: Path) 
     _name_by_position(model)
     # By default OpenVINO stores weights as fp16.
     openvino.save_model(model, out / f"model{target.suffix}", compress_to_fp16=False)
-    names = layer_names(lowered, exported, _tensor_names(model))
+    places = layer_places(lowered, exported, tensors_present(lowered, exported, _tensor_names(model)))
     notes = (_BF16_NOTE,) if target.precision == "bf16" else ()
-    return record(program, plan, target, out, names, notes, operator_names(onnx_model, lowered, exported))
+    return record(program, plan, target, out, places, notes, operator_names(onnx_model, lowered, exported))
 
 
 def _converted(model: onnx.ModelProto, target: Target) -> openvino.Model:

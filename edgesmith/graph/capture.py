@@ -5,8 +5,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram
@@ -17,7 +19,7 @@ from edgesmith.graph.naming import leaves_of, module_paths
 from edgesmith.graph.program import Origin, Program, model_digest
 from edgesmith.tensors import TensorSpec
 
-__all__ = ["Origin", "Program", "capture", "exported_program", "node_names"]
+__all__ = ["Origin", "Program", "capture", "exported_program", "named_values", "node_names"]
 
 _Shapes = list[dict[int, Any]]  # one an input: axis -> Dim
 
@@ -75,14 +77,28 @@ def node_names(program: Program, exported: ExportedProgram) -> dict[str, str]:
     Layers that a rewrite removed or scaled are left out, and those whose value was quantized are read after the
     dequantization, so that reading them changes no fusion. `exported` may have been decomposed since.
     """
+    values = named_values(program, exported).items()
+    return {path: value.nodes[0] for path, value in values if value.factor is None}
+
+
+@dataclass(frozen=True)
+class NamedValue:
+    """Where a layer's value stands in an exported program: nodes that all hold it, `factor` (C,) times, None for 1."""
+
+    nodes: tuple[str, ...]
+    factor: np.ndarray | None = None
+
+
+def named_values(program: Program, exported: ExportedProgram) -> dict[str, NamedValue]:
+    """Path of a layer -> its value, which may be scaled by a rewrite and dequantized for each reader."""
     found = _made_from(program, exported)
-    names: dict[str, str] = {}
+    values: dict[str, NamedValue] = {}
     for node in program.module.graph.nodes:
         origin = program.origin(node) if node.name in program.paths else Origin(None)
-        read = _dequantized(node)
-        if origin.layer is not None and origin.factor is None and read.name in found:
-            names[origin.layer] = found[read.name]
-    return names
+        nodes = tuple(found[read.name] for read in _read(node) if read.name in found)
+        if origin.layer is not None and nodes:
+            values[origin.layer] = NamedValue(nodes, origin.factor)
+    return values
 
 
 def operator_nodes(program: Program, exported: ExportedProgram) -> dict[str, str]:
@@ -110,11 +126,12 @@ def _ancestors(node: fx.Node, graph_id: int) -> Iterator[str]:
         waiting.extend(source.from_node)
 
 
-def _dequantized(node: fx.Node) -> fx.Node:
+def _read(node: fx.Node) -> list[fx.Node]:
+    """The node, or where its value was quantized the dequantized ones."""
     for quantized in node.users:
         if "quantize_per_tensor" in str(quantized.target) and "dequantize" not in str(quantized.target):
-            return next(iter(quantized.users), node)
-    return node
+            return list(quantized.users) or [node]
+    return [node]
 
 
 def _export_any(

@@ -21,7 +21,7 @@ CHECK = "max_drop"
 MOST_LOOKS = 6  # the last of them with every layer in float
 _LEAST = 0.05  # of the noise that is left from one look to the next
 _AIM = 0.8  # of the drop that is allowed, so that the interval has room too
-_ALPHA = 0.05
+ALPHA = 0.05
 
 
 @dataclass(frozen=True)
@@ -108,15 +108,17 @@ def keep_drop(goal: Goal) -> tuple[QuantPlan, Control]:
 
 
 def spent(drop: Interval, look: int) -> Interval:
-    """The interval of look number `look` (1, 2, ...): it errs with 0.05 / 2^look, so that all looks err with 0.05.
+    """The interval of look number `look` (1, 2, ...): it errs with 0.05 / 2^look, so that all looks err with 0.05."""
+    return widened(drop, ALPHA / 2**look)
 
-    Its ends move away from the estimate as those of a normal distribution do.
-    """
-    sure, usual = (NormalDist().inv_cdf(1 - alpha / 2) for alpha in (_ALPHA / 2**look, _ALPHA))
+
+def widened(drop: Interval, alpha: float) -> Interval:
+    """A 95 % interval as one that errs with `alpha`: its ends move as those of a normal distribution do."""
+    sure, usual = (NormalDist().inv_cdf(1 - one / 2) for one in (alpha, ALPHA))
     low, high = (
         None if end is None else drop.value + (end - drop.value) * sure / usual for end in (drop.low, drop.high)
     )
-    return Interval(drop.value, low, high, 1 - _ALPHA / 2**look)
+    return Interval(drop.value, low, high, 1 - alpha)
 
 
 def _raised(

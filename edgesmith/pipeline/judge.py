@@ -230,8 +230,8 @@ def tabulate(
         skipped=evidence.skipped,
         headline=judgement.headline,
         search=evidence.search,
-        placements=evidence.outputs.placements,
         corrections=evidence.corrections,
+        placements=evidence.outputs.placements,
     )
     return Table(report, tuple(table.lines(report)), judgement)
 

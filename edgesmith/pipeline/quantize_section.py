@@ -19,8 +19,8 @@ class Quantize:
     """samples: how many of the calibration split are used, in batches of `batch`.
 
     ranges: how the ends of grids are chosen; auto tries all and keeps the best by held-out calibration samples.
-    keep_float, max_drop, max_ms, measure_latency: what the plans are to hold (Wishes in quantizing.py). A drop is
-    judged on the evaluation split, whose headline metric it is of.
+    keep_float, max_drop, max_ms, measure_latency, bisect: what the plans are to hold (Wishes in quantizing.py). A
+    drop is judged on the evaluation split, whose headline metric it is of.
     corrections: switches by name (Corrections in compress/quantize/corrections.py), `{equalise: false}`; the keys
     adaround and reestimate_batchnorm switch these two on as well. effects: whether to measure what each is worth.
     """
@@ -37,6 +37,7 @@ class Quantize:
     reestimate_batchnorm: bool = False
     corrections: Corrections = field(default_factory=Corrections)
     effects: bool = True
+    bisect: bool = False
 
     @property
     def all_corrections(self) -> Corrections:

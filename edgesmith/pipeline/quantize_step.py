@@ -40,6 +40,7 @@ def quantize_recipe(
         section.ranges,
         section.all_corrections,
         section.effects,
+        section.bisect,
     )
     evaluation = training.evaluation_of(data) if section.measures else None
     held_out = training.evaluation_inputs(data) if section.measures else None

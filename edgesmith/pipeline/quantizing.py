@@ -20,6 +20,7 @@ from edgesmith.data.split import Evaluation
 from edgesmith.errors import EngineFailed, UsageError
 from edgesmith.graph.program import Program
 from edgesmith.pipeline.accuracy_control import Control, Found, Goal, keep_drop
+from edgesmith.pipeline.bisecting import bisect_drop
 from edgesmith.pipeline.choose_ranges import Ranges, RangesChoice, calibrate_and_choose
 from edgesmith.pipeline.effects import Effects, case_of, measure_effects
 from edgesmith.pipeline.float_layers import FloatLayer, float_layers
@@ -50,6 +51,7 @@ class Wishes:
     allows. measure_latency: choose layers by measured time instead of by multiply-accumulates. ranges: how the ends of
     grids are chosen; "auto" tries all and keeps the best (choose_ranges.py). corrections: which are on. effects:
     whether to measure what each of them is worth (effects.py), before layers go to float for a drop or a time.
+    bisect: find the layers that max_drop needs in float by rebuilding with parts of them (bisecting.py).
     """
 
     keep_float: tuple[str, ...] = ()
@@ -60,6 +62,7 @@ class Wishes:
     ranges: Ranges = "mse"
     corrections: Corrections = USUAL
     effects: bool = False
+    bisect: bool = False
 
 
 @dataclass(frozen=True)
@@ -224,6 +227,8 @@ def _check(setting: Setting, wishes: Wishes) -> None:
         raise UsageError(
             "quantize within max_drop and max_ms", "two budgets", "give one; `bench` and `verify` show the other"
         )
+    if wishes.bisect and wishes.max_drop is None:
+        raise UsageError("quantize with bisect", "no max_drop to bisect for", "give --max-drop and --eval")
     if wishes.max_drop is not None and not wishes.max_drop >= 0:
         raise UsageError(f"quantize with max_drop {wishes.max_drop}", "not a share of 0 or more", "0.01 is one point")
     if wishes.max_drop is not None and (setting.held_out is None or setting.held_out.count == 0):
@@ -262,7 +267,8 @@ class _Family:
             plan, timed = self.plan(kept), self._timed(kept, max_ms)
             self.setting.say(f"{self.name}: {predicted:.4g} ms predicted, {timed.found}: {timed.state}")
         elif self.wishes.max_drop is not None:
-            plan, control = keep_drop(self._goal(self.wishes.max_drop))
+            goal = self._goal(self.wishes.max_drop)
+            plan, control = bisect_drop(goal, self.setting.say) if self.wishes.bisect else keep_drop(goal)
             kept = control.kept
             self.setting.say(f"{self.name}: {control.verdict.state}: {control.verdict.asked}: {control.verdict.found}")
         measured = self.__dict__  # what the search has asked for

@@ -60,6 +60,8 @@ _QUANTIZE = (
     "devices/facts.py",
     "pipeline/quantiz*.py",
     "pipeline/refining.py",
+    "pipeline/bisecting.py",
+    "verify/bisect.py",
     "pipeline/effects.py",
     "pipeline/choose_ranges.py",
     "pipeline/accuracy_control.py",

@@ -46,8 +46,8 @@ def collect(
 
     state: of the whole run (verify.gate.overall). failures: target -> why it did not come out. histories: step ->
     epochs (records or mappings). headline: the metric of the main column. search: what report.search.collected made.
-    placements: target -> where its work is done.
     corrections: what the corrections of each int8 plan are worth (records or mappings).
+    placements: target -> where its work is done.
     provenance: command, recipe (its text), versions, digests, date.
     """
     measured = {m.target: m for m in bench.measurements} if bench else {}

@@ -8,6 +8,8 @@ from typing import Any
 from edgesmith.report import wording
 
 HEADER = ("target", "verdict", "runs in", "accuracy", "drop", "p50 ms", "p99 ms", "× reference", "× best float", "size")
+# Checks that no sample was drawn for, or that are judged apart from the limits: verify/gate.py counts neither.
+EXACT = ("runs", "placement", "baseline")
 TEXT_COLUMNS = 3  # the first ones; numbers follow, aligned to the right
 
 
@@ -43,7 +45,8 @@ def notes(report: Mapping[str, Any]) -> list[str]:
     if metrics:
         names = " or ".join(wording.metric_name(metric) for metric in metrics)
         found.append(f"Accuracy: {names}; drop is in percentage points, with its 95 % interval.")
-    questions = sum(v["check"] != "runs" and v["state"] != "not_measured" for v in report["verdicts"])
+    estimated = [v for v in report["verdicts"] if not v["check"].startswith(EXACT)]
+    questions = sum(v["state"] != "not_measured" for v in estimated)
     if questions > 1:
         found.append(
             f"{questions} questions in one run: a fail needs an interval of {100 - 5 / questions:.4g} % (Bonferroni)."
@@ -51,7 +54,18 @@ def notes(report: Mapping[str, Any]) -> list[str]:
     if any(row["overhead"] for row in report["rows"]):
         limit = report["overhead_ms"]
         found.append(f"† p50 under {limit:g} ms: call overhead dominates, so a ratio says little about the model.")
+    found += _kept(report["accuracies"])
     return found + [_agreement(row) for row in report["agreements"]] + _reasons(report["rows"])
+
+
+def _kept(accuracies: list[Mapping[str, Any]]) -> list[str]:
+    """What happens to whoever keeps the original's threshold or gallery, a line a target and question."""
+    found = []
+    for a in accuracies:
+        if a["metric"].startswith(("far_kept", "tar_kept", "tar_mixed")) and a["n"] and a["drop"]:
+            value = wording.metric(a["estimate"]["value"], a["metric"])
+            found.append(f"{a['target']}: {wording.metric_name(a['metric'])}: {value}, drop {wording.drop(a['drop'])}")
+    return found
 
 
 def _agreement(row: Mapping[str, Any]) -> str:

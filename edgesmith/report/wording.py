@@ -14,6 +14,15 @@ STATE_WORD = {
 }
 STATE_MARK = {"pass": "✓", "fail": "✕", "inconclusive": "?", "not_measured": "–", "reference": "○"}
 METRIC_NAMES = {"top1": "Top-1", "accuracy": "Verification accuracy (k-fold)"}
+FACE_METRICS = {
+    "tar_all@": "TAR, all pairs, FAR ",
+    "tar_kept@": "TAR at the original's threshold of FAR ",
+    "far_kept@": "FAR at the original's threshold of FAR ",
+    "tar_mixed@": "TAR, people enrolled by the original, FAR ",
+    "cosine_p1": "Cosine, 1st percentile",
+    "cosine_min": "Least cosine",
+    "tar@": "TAR, FAR ",
+}
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -90,8 +99,8 @@ def kilo(value: float) -> str:
 
 
 def metric(value: float | None, name: str) -> str:
-    """A metric in its usual form: cosines as they are, shares as percent."""
-    return number(value, 5) if "cosine" in name else percent(value)
+    """A metric in its usual form: cosines as they are, shares as percent, false accept rates with more digits."""
+    return number(value, 5) if "cosine" in name else percent(value, 4 if name.startswith("far_") else 1)
 
 
 def ends(cell: Mapping[str, Any], show: Callable[[float | None], str]) -> str:
@@ -115,8 +124,9 @@ def question(text: str) -> str:
 
 def metric_name(name: str) -> str:
     """What a column is headed with."""
-    if name.startswith("tar"):
-        return name.replace("tar_all@", "TAR, all pairs, FAR ").replace("tar@", "TAR, FAR ")
+    for start, words in FACE_METRICS.items():
+        if name.startswith(start):
+            return words + name.removeprefix(start)
     if name in METRIC_NAMES:
         return METRIC_NAMES[name]
     return name if any(letter.isupper() for letter in name) else name[:1].upper() + name[1:]  # mAP stays mAP

@@ -7,13 +7,25 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 import openvino
 
 from edgesmith.artifact import Exported
 from edgesmith.errors import MissingResource, UsageError
 from edgesmith.runtimes.executed import Told
 from edgesmith.runtimes.openvino_graph import executed
-from edgesmith.runtimes.session import RunOptions, check_run, closed, foreign, must_exist, owned, refused
+from edgesmith.runtimes.session import (
+    Change,
+    RunOptions,
+    change_of,
+    check_run,
+    closed,
+    foreign,
+    must_exist,
+    owned,
+    refused,
+    with_injected,
+)
 from edgesmith.tensors import Arrays, TensorSpec
 
 _HINT_OF = {"fp32": "f32", "int8": "f32", "bf16": "bf16", "fp16": "f16"}
@@ -23,18 +35,21 @@ _INTEGER_OPERATORS = ("FakeQuantize", "FakeConvert")
 
 
 class OpenVinoSession:
-    """One compiled model and its infer request; taps compile a second one."""
+    """One compiled model and its infer request; taps and injections compile a second one.
+
+    Tapped tensors become outputs of it, injected ones inputs that everybody reads who read the tensor.
+    """
 
     can_tap = True
-    can_inject = False
+    can_inject = True
 
     def __init__(self, exported: Exported, options: RunOptions) -> None:
         self._file = exported.file
         self._settings = _settings(exported.precision, options)
-        compiled = _compile(self._file, (), self._settings)
+        compiled = _compile(self._file, ((), ()), self._settings)
         self._vendor: Any = compiled.create_infer_request()
         self._compiled: Any = compiled
-        self._tapped: tuple[tuple[str, ...], Any] | None = None
+        self._changed: tuple[Change, Any] | None = None
         self.inputs, self.outputs = exported.inputs, exported.outputs
         self._order = _order(compiled.inputs, self.inputs)
         self._answers = _order(compiled.outputs, self.outputs)
@@ -46,18 +61,20 @@ class OpenVinoSession:
         check_run(self, feed, taps, inject)
         if self._vendor is None:
             raise closed(self.engine)
-        request = self._with_taps(tuple(taps)) if taps else self._vendor
-        values = {place: feed[name] for place, name in enumerate(self._order)}
+        given = inject or {}
+        request = self._with(change_of(taps, given)) if taps or given else self._vendor
+        fed = [*(feed[name] for name in self._order), *given.values()]
         try:
-            answer = list(request.infer(values, share_inputs=False, share_outputs=False).values())
+            answer = list(request.infer(dict(enumerate(fed)), share_inputs=False, share_outputs=False).values())
         except RuntimeError as error:
             raise refused(f"run {self._file.name} with {self.engine}", error) from error
-        return owned(dict(zip([*self._answers, *taps], answer)))
+        return owned(with_injected(dict(zip([*self._answers, *taps], answer)), self.outputs, taps, given))
 
-    def _with_taps(self, taps: tuple[str, ...]) -> Any:
-        if self._tapped is None or self._tapped[0] != taps:
-            self._tapped = (taps, _compile(self._file, taps, self._settings).create_infer_request())
-        return self._tapped[1]
+    def _with(self, change: Change) -> Any:
+        if self._changed is None or self._changed[0] != change:
+            self._changed = None  # the older model is given back before the new one is made
+            self._changed = (change, _compile(self._file, change, self._settings).create_infer_request())
+        return self._changed[1]
 
     def told(self) -> Told:
         """The operators of the compiled model, as its execution graph describes them. Raises: UsageError."""
@@ -71,7 +88,7 @@ class OpenVinoSession:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._vendor = self._tapped = self._compiled = None
+        self._vendor = self._changed = self._compiled = None
 
 
 class OpenVinoRuntime:
@@ -127,20 +144,30 @@ def _read(file: Path) -> Any:
         raise refused(f"read {file.name} with openvino", error) from error
 
 
-def _compile(file: Path, taps: tuple[str, ...], settings: dict[str, Any]) -> Any:
+def _compile(file: Path, change: Change, settings: dict[str, Any]) -> Any:
     model = _read(file)
-    names = {name: out for op in model.get_ops() for out in op.outputs() for name in out.get_names()}
-    missing = [name for name in taps if name not in names]
-    if missing:
-        raise UsageError(f"tap {missing} of {file.name}", "no such tensors", "name tensors of the model")
-    if taps:
-        # By port and result, not add_outputs: that one leaves out a tensor which is an output already.
-        results = [openvino.opset1.result(names[name]) for name in taps]
-        model.add_results(results)
+    _rewire(model, change, file.name)
     try:
         return openvino.Core().compile_model(model, "CPU", settings)
     except RuntimeError as error:
         raise refused(f"compile {file.name} with openvino", error) from error
+
+
+def _rewire(model: Any, change: Change, file: str) -> None:
+    taps, injected = change
+    names = {name: out for op in model.get_ops() for out in op.outputs() for name in out.get_names()}
+    missing = [name for name in (*taps, *(name for name, _ in injected)) if name not in names]
+    if missing:
+        raise UsageError(f"tap or inject {missing} of {file}", "no such tensors", "name tensors of the model")
+    # By port and result, not add_outputs: that one leaves out a tensor which is an output already.
+    model.add_results([openvino.opset1.result(names[name]) for name in taps])
+    for name, dtype in injected:
+        port = names[name]
+        readers = [one for one in port.get_target_inputs() if one.get_node().get_type_name() != "Result"]
+        parameter = openvino.opset1.parameter(port.get_partial_shape(), np.dtype(dtype))
+        for reader in readers:
+            reader.replace_source_output(parameter.output(0))
+        model.add_parameters([parameter])
 
 
 def _order(ports: Sequence[Any], specs: tuple[TensorSpec, ...]) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 import onnxruntime
 
 from edgesmith.artifact import Exported
@@ -16,7 +17,18 @@ from edgesmith.errors import UsageError
 from edgesmith.plugins import is_installed
 from edgesmith.runtimes.executed import Told
 from edgesmith.runtimes.ort_profile import read_profile
-from edgesmith.runtimes.session import RunOptions, check_run, closed, foreign, must_exist, owned, refused
+from edgesmith.runtimes.session import (
+    Change,
+    RunOptions,
+    change_of,
+    check_run,
+    closed,
+    foreign,
+    must_exist,
+    owned,
+    refused,
+    with_injected,
+)
 from edgesmith.tensors import Arrays, TensorSpec, random_feed
 
 _PROVIDERS = ["CPUExecutionProvider"]
@@ -26,31 +38,33 @@ _INTEGER_OPERATORS = (b"QuantizeLinear", b"QLinear", b"ConvInteger", b"MatMulInt
 
 
 class OrtSession:
-    """One onnxruntime.InferenceSession; taps open a second one whose graph has the tapped tensors as outputs."""
+    """One onnxruntime.InferenceSession; taps and injections open a second one of a changed graph.
 
-    can_inject = False
+    Tapped tensors become outputs of it, injected ones inputs that everybody reads who read the tensor.
+    """
 
     def __init__(self, exported: Exported, options: RunOptions) -> None:
         self._file, self._options = exported.file, options
         self._vendor: Any = _open(str(exported.file), options)
-        self._tapped: tuple[tuple[str, ...], Any] | None = None
+        self._changed: tuple[Change, Any] | None = None
         self.inputs, self.outputs = exported.inputs, exported.outputs
         self.engine = "onnxruntime " + ", ".join(self._vendor.get_providers())
         self.precision = exported.precision
-        self.can_tap = is_installed("onnx")
+        self.can_tap = self.can_inject = is_installed("onnx")
 
     def run(self, feed: Arrays, taps: Sequence[str] = (), inject: Arrays | None = None) -> Arrays:
         """The outputs by name, and the tapped tensors by theirs. Raises: UsageError, EngineFailed."""
         check_run(self, feed, taps, inject)
         if self._vendor is None:
             raise closed(self.engine)
-        vendor = self._with_taps(tuple(taps)) if taps else self._vendor
-        wanted = [spec.name for spec in self.outputs]
-        wanted += [name for name in taps if name not in wanted]
+        given = inject or {}
+        vendor = self._with(change_of(taps, given)) if taps or given else self._vendor
+        wanted = [name for name in dict.fromkeys([*(spec.name for spec in self.outputs), *taps]) if name not in given]
         try:
-            return owned(dict(zip(wanted, vendor.run(wanted, feed))))
+            answer = vendor.run(wanted, {**feed, **given}) if wanted else []
         except Exception as error:
             raise refused(f"run {self._file.name} with {self.engine}", error) from error
+        return owned(with_injected(dict(zip(wanted, answer)), self.outputs, taps, given))
 
     def told(self) -> Told:
         """Which nodes ran, by the profile of one run of a session of its own. Raises: EngineFailed."""
@@ -63,10 +77,11 @@ class OrtSession:
             operators = read_profile(Path(vendor.end_profiling()))
         return Told(operators, _PROVIDERS[0], "onnxruntime's profile of one run")
 
-    def _with_taps(self, taps: tuple[str, ...]) -> Any:
-        if self._tapped is None or self._tapped[0] != taps:
-            self._tapped = (taps, _open(_add_outputs(self._file, taps), self._options))
-        return self._tapped[1]
+    def _with(self, change: Change) -> Any:
+        if self._changed is None or self._changed[0] != change:
+            self._changed = None  # the older graph is given back before the new one is made
+            self._changed = (change, _open(_rewired(self._file, change), self._options))
+        return self._changed[1]
 
     def __enter__(self) -> OrtSession:
         return self
@@ -74,7 +89,7 @@ class OrtSession:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._vendor = self._tapped = None
+        self._vendor = self._changed = None
 
 
 class OrtRuntime:
@@ -144,16 +159,29 @@ def _read(file: Path, weights: bool) -> Any:
         raise refused(f"read {file.name} with onnx", error) from error
 
 
-def _add_outputs(file: Path, taps: tuple[str, ...]) -> bytes:
+def _rewired(file: Path, change: Change) -> bytes:
     import onnx
 
+    taps, injected = change
     model = _read(file, weights=True)
-    known = {name for node in model.graph.node for name in node.output} | {v.name for v in model.graph.input}
-    missing = [name for name in taps if name not in known]
+    graph = model.graph
+    inputs = {value.name for value in graph.input}
+    known = {name for node in graph.node for name in node.output} | inputs
+    missing = [name for name in (*taps, *(name for name, _ in injected)) if name not in known]
     if missing:
-        raise UsageError(f"tap {missing} of {file.name}", "no such tensors", "name outputs of nodes of the graph")
-    present = {value.name for value in model.graph.output}
-    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in taps if name not in present)
+        todo = "name outputs of nodes of the graph"
+        raise UsageError(f"tap or inject {missing} of {file.name}", "no such tensors", todo)
+    replaced = {name for name, _ in injected}
+    for node in graph.node:
+        node.output[:] = [f"{name}::computed" if name in replaced else name for name in node.output]
+    kept = [value for value in graph.output if value.name not in replaced]
+    present = {value.name for value in kept} | replaced
+    del graph.output[:]
+    graph.output.extend([*kept, *(onnx.ValueInfoProto(name=name) for name in taps if name not in present)])
+    for name, dtype in injected:
+        if name not in inputs:
+            kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+            graph.input.append(onnx.helper.make_tensor_value_info(name, kind, None))
     return bytes(model.SerializeToString())
 
 

@@ -99,6 +99,21 @@ def check_run(session: Session, feed: Arrays, taps: Sequence[str], inject: Array
         raise UsageError(f"inject {sorted(inject)}", f"{session.engine} cannot inject", "compare propagated error only")
 
 
+# Tensors that are tapped, and those that are injected with their type: what a changed copy of a model depends on.
+Change = tuple[tuple[str, ...], tuple[tuple[str, str], ...]]
+
+
+def change_of(taps: Sequence[str], inject: Arrays) -> Change:
+    """What `run` was asked for, as a key."""
+    return tuple(taps), tuple((name, str(array.dtype)) for name, array in inject.items())
+
+
+def with_injected(computed: Arrays, outputs: Sequence[TensorSpec], taps: Sequence[str], inject: Arrays) -> Arrays:
+    """The answer of `run`: an output or a tap that was injected is what was injected."""
+    names = dict.fromkeys([*(spec.name for spec in outputs), *taps])
+    return {name: inject[name].copy() if name in inject else computed[name] for name in names}
+
+
 def is_timed(session: Session) -> bool:
     """Whether its times say something about the engine: a class with `timed = False` is an interpreter."""
     return getattr(session, "timed", True)

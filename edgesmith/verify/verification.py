@@ -7,7 +7,7 @@ mirror images.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +16,8 @@ from edgesmith import intervals, metrics
 from edgesmith.errors import UsageError
 from edgesmith.results import Accuracy, Interval
 from edgesmith.tensors import Arrays
+from edgesmith.verify.embedding import Acceptance
+from edgesmith.verify.face_pairs import FacePairs
 from edgesmith.verify.protocol import EvaluationProtocol, Outputs, mcnemar, non_finite
 
 PAIRS_FAR = 1e-2
@@ -37,13 +39,14 @@ class _Answer:
 def judge(arrays: Arrays, outputs: Outputs, reference: str) -> tuple[Accuracy, ...]:
     """k-fold accuracy, tar@1e-2 of the given pairs, tar_all@1e-3 and @1e-4 against all pairs of different people.
 
-    Also cosine, to the original: extra has p1 and min. Raises: UsageError when the reference's outputs hold NaN.
+    Also cosine, to the original (extra has p1 and min), and what embedding.py asks: the original's threshold and
+    gallery kept. Raises: UsageError when the reference's outputs hold NaN, or for pairs of one kind only.
     """
-    faces = _Faces.of(arrays)
+    faces = FacePairs.of(arrays)
     if non_finite(outputs[reference]):
         raise UsageError(f"drop against {reference}", "its embeddings hold NaN", "check the inputs and the model")
     original = metrics.flip_embedding(outputs[reference])
-    baseline = faces.answers(original)
+    baseline, acceptance = _answers(faces, original), Acceptance(faces, original)
     found: list[Accuracy] = []
     for name, output in outputs.items():
         bad = non_finite(output)
@@ -51,10 +54,10 @@ def judge(arrays: Arrays, outputs: Outputs, reference: str) -> tuple[Accuracy, .
             found += [Accuracy(name, a.metric, NOTHING, None, len(a.answers), bad) for a in baseline]
             continue
         embedding = original if name == reference else metrics.flip_embedding(output)
-        answers = baseline if name == reference else faces.answers(embedding)
+        answers = baseline if name == reference else _answers(faces, embedding)
         found += [_row(name, a, None if name == reference else b) for a, b in zip(answers, baseline)]
-        if name != reference:
-            found.append(_cosine(name, original, embedding))
+        if name != reference and embedding.shape == original.shape:
+            found += [_cosine(name, original, embedding), *acceptance.rows(name, embedding)]
     return tuple(found)
 
 
@@ -79,77 +82,49 @@ def _cosine(target: str, original: np.ndarray, embedding: np.ndarray) -> Accurac
     return Accuracy(target, "cosine", intervals.mean(values), None, len(values), {"p1": stats.p1, "min": stats.min})
 
 
-@dataclass(frozen=True)
-class _Faces:
-    """The given pairs, with people numbered from 0."""
+def _answers(faces: FacePairs, embedding: np.ndarray) -> list[_Answer]:
+    scores = faces.scores(embedding, embedding)
+    genuine, owner = scores[faces.same], faces.ends[0][faces.same]
+    first, second = (end[~faces.same] for end in faces.ends)
+    given = metrics.impostors_of(scores[~faces.same], first, second)
+    wanted = math.ceil(max(ALL_PAIRS_FAR) * len(embedding) ** 2 / 2)
+    # Four times what the rate needs: a bootstrap draw may weigh the top pairs lightly and look further down.
+    every = metrics.cross_person(embedding, faces.person, keep=max(4 * wanted, 10_000))
+    found = [_k_fold(faces, scores), _tar(faces, "tar@1e-2", genuine, owner, given, PAIRS_FAR)]
+    for far, name in zip(ALL_PAIRS_FAR, ("tar_all@1e-3", "tar_all@1e-4")):
+        found.append(_tar(faces, name, genuine, owner, every, far))
+    return found
 
-    pairs: np.ndarray
-    same: np.ndarray
-    fold: np.ndarray
-    person: np.ndarray
 
-    @staticmethod
-    def of(arrays: Arrays) -> _Faces:
-        person = np.unique(arrays["person"], return_inverse=True)[1].reshape(-1)
-        return _Faces(arrays["pairs"], np.asarray(arrays["same"], bool), arrays["fold"], person)
+def _k_fold(faces: FacePairs, scores: np.ndarray) -> _Answer:
+    folds = metrics.k_fold(scores, faces.same, faces.fold)
+    first, second = faces.ends
 
-    @property
-    def people(self) -> int:
-        return int(self.person.max()) + 1
+    def accuracy(drawn: np.ndarray) -> float:
+        weights = intervals.pair_weights(drawn, first, second)
+        total = weights.sum()
+        return float((weights * folds.correct).sum() / total) if total else math.nan
 
-    @property
-    def ends(self) -> tuple[np.ndarray, np.ndarray]:
-        """The two people of each pair."""
-        return self.person[self.pairs[:, 0]], self.person[self.pairs[:, 1]]
+    draws = intervals.over_people(accuracy, faces.people)
+    return _Answer("accuracy", folds.mean, folds.correct, draws, {"fold_std": folds.std})
 
-    def answers(self, embedding: np.ndarray) -> list[_Answer]:
-        scores = (embedding[self.pairs[:, 0]] * embedding[self.pairs[:, 1]]).sum(1)
-        genuine, owner = scores[self.same], self.ends[0][self.same]
-        first, second = (end[~self.same] for end in self.ends)
-        given = metrics.impostors_of(scores[~self.same], first, second)
-        wanted = math.ceil(max(ALL_PAIRS_FAR) * len(embedding) ** 2 / 2)
-        # Four times what the rate needs: a bootstrap draw may weigh the top pairs lightly and look further down.
-        every = metrics.cross_person(embedding, self.person, keep=max(4 * wanted, 10_000))
-        found = [self._k_fold(scores), self._tar("tar@1e-2", genuine, owner, given, PAIRS_FAR)]
-        for far, name in zip(ALL_PAIRS_FAR, ("tar_all@1e-3", "tar_all@1e-4")):
-            found.append(self._tar(name, genuine, owner, every, far))
-        return found
 
-    def _k_fold(self, scores: np.ndarray) -> _Answer:
-        folds = metrics.k_fold(scores, self.same, self.fold)
-        first, second = self.ends
+def _tar(
+    faces: FacePairs, metric: str, genuine: np.ndarray, owner: np.ndarray, impostors: metrics.Impostors, far: float
+) -> _Answer:
+    if impostors.allowed(far) < 1 or not len(genuine):
+        return _Answer(metric, math.nan, np.zeros(0, bool), None, {"impostor_pairs": float(impostors.total)})
+    point = metrics.tar_at_far(genuine, impostors, far)
+    total_of = faces.weight_of_all(impostors)
 
-        def accuracy(drawn: np.ndarray) -> float:
-            weights = intervals.pair_weights(drawn, first, second)
-            total = weights.sum()
-            return float((weights * folds.correct).sum() / total) if total else math.nan
+    def tar(drawn: np.ndarray) -> float:
+        weights = intervals.pair_weights(drawn, impostors.first, impostors.second)
+        bar = impostors.weighted_bar(far, weights, total_of(drawn, weights))
+        total = drawn[owner].sum()
+        return float((drawn[owner] * (genuine > bar)).sum() / total) if total else math.nan
 
-        draws = intervals.over_people(accuracy, self.people)
-        return _Answer("accuracy", folds.mean, folds.correct, draws, {"fold_std": folds.std})
-
-    def _tar(
-        self, metric: str, genuine: np.ndarray, owner: np.ndarray, impostors: metrics.Impostors, far: float
-    ) -> _Answer:
-        if impostors.allowed(far) < 1 or not len(genuine):
-            return _Answer(metric, math.nan, np.zeros(0, bool), None, {"impostor_pairs": float(impostors.total)})
-        point = metrics.tar_at_far(genuine, impostors, far)
-        total_of = self._weight_of_all(impostors)
-
-        def tar(drawn: np.ndarray) -> float:
-            weights = intervals.pair_weights(drawn, impostors.first, impostors.second)
-            bar = impostors.weighted_bar(far, weights, total_of(drawn, weights))
-            total = drawn[owner].sum()
-            return float((drawn[owner] * (genuine > bar)).sum() / total) if total else math.nan
-
-        extra = {"threshold": point.threshold, "far": point.far, "impostor_pairs": float(impostors.total)}
-        return _Answer(metric, point.tar, genuine >= point.threshold, intervals.over_people(tar, self.people), extra)
-
-    def _weight_of_all(self, impostors: metrics.Impostors) -> Callable[[np.ndarray, np.ndarray], float]:
-        if impostors.total == len(impostors.scores):
-            return lambda drawn, weights: float(weights.sum())
-        images = np.bincount(self.person, minlength=self.people).astype(np.float64)
-        # The sum over pairs of different people of w_p c_p w_q c_q, without listing the pairs.
-        return lambda drawn, weights: float(((drawn @ images) ** 2 - (drawn**2) @ (images**2)) / 2)
+    extra = {"threshold": point.threshold, "far": point.far, "impostor_pairs": float(impostors.total)}
+    return _Answer(metric, point.tar, genuine >= point.threshold, intervals.over_people(tar, faces.people), extra)
 
 
 VERIFICATION = EvaluationProtocol("accuracy", lambda arrays: (2 * len(arrays["person"]), "d"), judge)

@@ -27,3 +27,10 @@ def test_markdown_has_one_row_a_target_and_escapes():
     assert all(line.replace("\\|", "").count("|") == len(table.HEADER) + 1 for line in lines)
     assert any(line.startswith("| a\\|&lt;b> † |") for line in lines)
     assert "† p50 under 0.2 ms" in text
+
+
+def test_only_checks_with_intervals_count_as_questions():
+    asked = ("runs", "placement", "placement on int8", "cosine", "p50_ms")
+    verdicts = [{"check": check, "state": "pass"} for check in asked]
+    note = next(line for line in table.notes({**report(), "verdicts": verdicts}) if "questions" in line)
+    assert note.startswith("2 questions") and "97.5 %" in note

@@ -45,3 +45,5 @@ def test_metrics_and_questions():
     assert wording.question("a <= 1, b >= 2") == "a ≤ 1, b ≥ 2"
     assert wording.metric_name("tar_all@1e-4") == "TAR, all pairs, FAR 1e-4"
     assert wording.metric_name("cosine") == "Cosine"
+    assert wording.metric_name("far_kept@1e-3") == "FAR at the original's threshold of FAR 1e-3"
+    assert wording.metric(0.001216, "far_kept@1e-3") == "0.1216 %"

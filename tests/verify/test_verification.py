@@ -8,7 +8,7 @@ from edgesmith.errors import UsageError
 from edgesmith.results import Accuracy
 from edgesmith.tensors import Arrays
 from edgesmith.verify.accuracy import judge
-from edgesmith.verify.verification import _Faces
+from edgesmith.verify.face_pairs import FacePairs
 
 
 def by_name(found: tuple[Accuracy, ...]) -> dict[tuple[str, str], Accuracy]:
@@ -85,11 +85,11 @@ def test_nan_embeddings_are_counted_not_scored():
 
 def test_the_weight_of_all_pairs_is_known_without_listing_them():
     arrays, outputs = faces(noise=0.5)
-    known = _Faces.of(arrays)
+    known = FacePairs.of(arrays)
     embedding = metrics.flip_embedding(outputs)
     whole = metrics.cross_person(embedding, known.person, keep=10**6)
     part = metrics.cross_person(embedding, known.person, keep=50)
     drawn = np.random.default_rng(3).multinomial(PEOPLE, [1 / PEOPLE] * PEOPLE).astype(float)
     weights = intervals.pair_weights(drawn, whole.first, whole.second)
     assert len(whole.scores) == whole.total > len(part.scores)
-    assert known._weight_of_all(part)(drawn, np.zeros(50)) == pytest.approx(weights.sum())
+    assert known.weight_of_all(part)(drawn, np.zeros(50)) == pytest.approx(weights.sum())
