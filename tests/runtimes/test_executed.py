@@ -64,7 +64,7 @@ def test_a_float_file_run_in_bf16_is_seen(bundle):
     with RUNTIMES.get("openvino").open(lowered, RunOptions()) as session:
         found = placement(meant, told_by(session))
     if found.share_by_precision == {"fp32": 1.0}:
-        pytest.skip("this processor computes bf16 in fp32")
+        pytest.skip("cpu: this processor computes bf16 in fp32")
     assert found.share_by_precision == {"bf16": 1.0} and {layer.asked for layer in found.layers} == {"fp32"}
 
 
