@@ -1,6 +1,6 @@
 """Calibration beside ONNX Runtime's: wall time and memory of one pass that serves min-max, percentile, mse and entropy.
 
-python benchmarks/calibration.py [--data DIR] [--limit-s SECONDS] [--json FILE] [--quick]
+python benchmarks/calibration.py [--data DIR] [--limit-s SECONDS] [--images 300,3000] [--json FILE] [--quick]
 
 Every measurement is a child process of its own on one thread: MobileFaceNet 112x112 (PReLU written as Max for ONNX
 Runtime, which would otherwise take longer for the operator alone), the same pictures for all, at random or the first
@@ -43,6 +43,7 @@ EVERY_S = 0.01
 OURS = ("ours", "forward", "folded")
 THEIRS = ("Entropy", "slices")
 SLICE = 50
+MANY = 1000  # pictures of which two rounds are enough: a round takes a quarter of an hour
 
 
 def pictures(count: int, data: Path | None) -> np.ndarray:
@@ -260,6 +261,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="a folder of images; without it pictures are random")
     parser.add_argument("--limit-s", type=float, default=1500.0, help="for each measurement")
+    parser.add_argument("--images", default="300,3000", help="how many pictures, the fewest first")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--quick", action="store_true", help="16 and 32 images, two rounds")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
@@ -269,7 +271,8 @@ def main() -> None:
         what, count = options.child
         print(json.dumps(child(what, int(count), options.data, options.limit_s, options.folder)), flush=True)
         return
-    sizes, rounds = ((16, 32), (2, 2)) if options.quick else ((300, 3000), (4, 2))
+    sizes = (16, 32) if options.quick else tuple(int(count) for count in options.images.split(","))
+    rounds = tuple(2 if options.quick or count > MANY else 4 for count in sizes)
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as top:
         float_onnx(Path(top))
@@ -281,8 +284,8 @@ def main() -> None:
                     print(show(rows[-1]), flush=True)
     if options.quick:
         for name, key in (("time", "wall_s"), ("memory", "peak_bytes")):
-            print(f"ours over forward, {name}: {ratio(rows, sizes[1], 'ours', 'forward', key)[0].value:.3f}")
-            print(f"ours over Entropy, {name}: {ratio(rows, sizes[1], 'ours', 'Entropy', key)[0].value:.3f}")
+            print(f"ours over forward, {name}: {ratio(rows, sizes[-1], 'ours', 'forward', key)[0].value:.3f}")
+            print(f"ours over Entropy, {name}: {ratio(rows, sizes[-1], 'ours', 'Entropy', key)[0].value:.3f}")
         made: list[claims.Claim] = []
     else:
         made = found(rows, sizes)
