@@ -18,6 +18,8 @@ from edgesmith.kits.facts import Facts, write_facts
 
 TEMPLATES = Path(__file__).parent / "templates"
 SUFFIX = ".j2"
+# How OpenVINO calls the precision to compute in: what edgesmith's own runtime sets (runtimes/openvino.py).
+HINT_OF = {"fp32": "f32", "int8": "f32", "bf16": "bf16", "fp16": "f16"}
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
@@ -37,6 +39,7 @@ class Kit:
 
 KITS = {
     "web": Kit(("ort",), ("web",), "model", "built and run in headless Chromium"),
+    "cpp": Kit(("openvino",), ("cpp",), "model", "built and run on x86-64 Linux"),
 }
 
 
@@ -110,7 +113,7 @@ def _lay_out(kit: Kit, exported: Exported, name: str, folder: Path) -> Facts:
     for layer in kit.layers:
         source = TEMPLATES / layer.format(runtime=exported.runtime)
         for file in sorted(path for path in source.rglob("*") if path.is_file()):
-            _place(file, folder / file.relative_to(source), facts, {"kit": kit})
+            _place(file, folder / file.relative_to(source), facts, {"kit": kit, "hint": HINT_OF[facts.precision]})
     return facts
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from edgesmith.errors import DamagedArtifact, UsageError
 from edgesmith.kits.app import KITS, TEMPLATES, c_string, camel, make_app, slug
 from tests.kits.artifacts import LABELS, artifact
 
+UNRENDERED = re.compile(r"\{\{-?\s*\w|\{%|%\}|\{#|Undefined")
 EVERY = [(kind, runtime) for kind, kit in KITS.items() for runtime in kit.runtimes]
 
 
@@ -35,8 +37,7 @@ def test_a_kit_is_complete(kind: str, runtime: str, tmp_path: Path) -> None:
     assert not any(path.suffix == ".j2" for path in files(out))
     texts = [path for path in files(out) if data not in path.parents]
     # What a template engine or a careless hand leaves behind.
-    assert [path for path in texts if any(mark in path.read_text() for mark in ("{%", "%}", "{#", "undefined>"))] == []
-    assert [path for path in texts if "{{" in path.read_text() and path.suffix not in (".css", ".cpp")] == []
+    assert [path for path in texts if UNRENDERED.search(path.read_text())] == []
     assert {path.name for path in files(out)} >= {"README.md"}
 
 
@@ -123,6 +124,27 @@ def asked_of_page(app: Path, code: str) -> str:
     imports, _, rest = code.strip().partition("\nconst")
     body = f"{imports}\nconst answer = async () => {{\nconst{rest}\n}};"
     return answer(app, body)
+
+
+@pytest.mark.slow
+@pytest.mark.needs("openvino", program="cmake")
+def test_the_program_gives_the_answers_of_pytorch(tmp_path: Path) -> None:
+    """The C++ kit, built and run; a changed reference makes it fail."""
+    import openvino
+
+    app = tmp_path / "app"
+    make_app("cpp", artifact(tmp_path / "a", "openvino").root, app)
+    found = f"-DOpenVINO_DIR={Path(openvino.__file__).parent / 'cmake'}"
+    subprocess.run(["cmake", "-S", app, "-B", app / "build", found], check=True, capture_output=True)
+    subprocess.run(["cmake", "--build", app / "build"], check=True, capture_output=True)
+    asked = [app / "build" / "kit", "selftest", app / "model"]
+    done = subprocess.run(asked, capture_output=True, text=True)
+    rows = json.loads(done.stdout)["rows"]
+    assert (done.returncode, rows[0]["difference"], len(rows)) == (0, 0, 2)
+    timed = subprocess.run([app / "build" / "kit", "bench", app / "model", "20"], capture_output=True, check=True)
+    assert set(json.loads(timed.stdout)) == {"decode", "preprocess", "copy", "run", "postprocess"}
+    (app / "model/golden/out0.bin").write_bytes(bytes(12))
+    assert subprocess.run(asked, capture_output=True).returncode == 1
 
 
 @pytest.mark.slow
