@@ -74,7 +74,7 @@ def _compared(name: str, taps: Taps, places: Sequence[Layer]) -> TargetDrift:
     if taps.session.can_inject:
         for seen in (one for chunk in taps.local(places) for one in chunk):
             path = seen.layer.path
-            judged = _judge(taps, seen, means[path])
+            judged = _judge(taps, seen, means[path] if seen.layer.weighted else None)
             rows[path] = _with_local(rows[path], seen, judged)
             if judged.most > 1 or not np.isfinite(seen.found).all():
                 suspects.append(_suspect(seen, judged, taps.exported.precision))
@@ -136,7 +136,7 @@ def _with_local(row: Drift, seen: Seen, judged: Excess) -> Drift:
     )
 
 
-def _judge(taps: Taps, seen: Seen, own: Means) -> Excess:
+def _judge(taps: Taps, seen: Seen, own: Means | None) -> Excess:
     exported = taps.exported
     precision = Precision(exported.precision, 7 if exported.instruction_set == "x86" else 8)
     factor = taps.factor(seen.layer.path, seen.reference)
