@@ -41,8 +41,8 @@ def excess(
 ) -> Excess:
     """Judge a layer that was fed the original's inputs.
 
-    expected: the same layer with the intended rounding only. own: mean error a channel on the artefact's own inputs, for
-    a layer with a bias: a corrected one is off here and right there. gridded: values lie on a grid that ends somewhere.
+    expected: the same layer with the intended rounding only. own: mean error a channel on its own inputs, for a layer
+    with a bias: a corrected one is off here and right there. gridded: values lie on a grid that ends somewhere.
     """
     if not np.isfinite(seen.found).all():
         return Excess(np.inf, np.inf, np.inf, 0.0, 0, 1.0)
