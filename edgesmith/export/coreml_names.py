@@ -69,10 +69,7 @@ def _factors(model: Any, exported: ExportedProgram, written: Mapping[str, tuple[
         if operation.op_type == _DEQUANTIZE and name in scales:
             found[name] = float(operation.scale.val) / scales[name]
         elif operation.op_type in _KEEPS_FACTOR:
-            given = [found[one.name] for one in (operation.x, getattr(operation, "y", None)) if _named(one, found)]
+            operands = [operation.x, getattr(operation, "y", None)]
+            given = [found[one.name] for one in operands if one is not None and one.name in found]
             found |= {name: given[0]} if given else {}
     return {tensor: factor for tensor, factor in found.items() if abs(factor - 1) > _SAME}
-
-
-def _named(value: Any, found: Mapping[str, float]) -> bool:
-    return value is not None and value.name in found
