@@ -23,14 +23,14 @@ from torch.export import ExportedProgram
 
 import edgesmith
 from edgesmith.artifact import Exported
-from edgesmith.export.exporter import Places, decomposed, failure, layer_places, prepared, quiet, record, user_outputs
+from edgesmith.export.coreml_names import HANDLES, coreml_places
+from edgesmith.export.exporter import decomposed, failure, prepared, quiet, record
 from edgesmith.graph.capture import Program
 from edgesmith.quant import QuantPlan
 from edgesmith.targets import Target, WeightCompression
 from edgesmith.tensors import TensorSpec
 
 LARGEST_BATCH = 1024  # Core ML wants a bound for a dynamic axis
-_HANDLES = "executorch_debug_handle_mapping.json"
 _LOGGERS = ("coremltools", "torchao", "torch.utils._pytree")
 
 
@@ -71,10 +71,10 @@ def export(program: Program, plan: QuantPlan | None, target: Target, out: Path) 
     package = out / f"model{target.suffix}"
     with _hushed():
         model.save(str(package))
-    tensors = _tensors(package, [node.name for node in exported.graph.nodes])
+    places = coreml_places(package, model, lowered, exported)
     notes = _compress(model, package, target, target.compression) if target.compression else ()
     _make_repeatable(package)
-    made = record(program, plan, target, out, _layers(lowered, exported, tensors), notes)
+    made = record(program, plan, target, out, places, notes)
     return replace(made, inputs=_as_stored(program.inputs), outputs=_as_stored(program.outputs))
 
 
@@ -136,28 +136,9 @@ def _as_stored(specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
     return tuple(replace(spec, dtype=np.dtype(_dtype(spec)).name) for spec in specs)
 
 
-def _tensors(package: Path, nodes: list[str]) -> dict[str, str]:
-    """Node of the exported program -> the last tensor that Core ML's operations for it write."""
-    table = json.loads((package / _HANDLES).read_text())["mapping"]
-    found: dict[str, str] = {}
-    for handle, operations in table.items():
-        node = nodes[int(handle)] if handle.isdigit() else ""
-        written = [path[-1]["Output"] for path in operations if path[-1].get("Operator") not in ("const", "cast")]
-        # An operation fused with its neighbour bears the neighbour's name, and its value is another one.
-        own = [tensor for tensor in written if tensor == node or tensor.startswith(f"{node}_")]
-        if own:
-            found[node] = own[-1]
-    return found
-
-
-def _layers(program: Program, exported: ExportedProgram, tensors: dict[str, str]) -> Places:
-    outputs = user_outputs(exported, program)
-    return layer_places(program, exported, tensors | outputs)
-
-
 def _make_repeatable(package: Path) -> None:
     """The same bytes for the same model: leave out what coremltools keeps for another tool, number by content."""
-    (package / _HANDLES).unlink(missing_ok=True)
+    (package / HANDLES).unlink(missing_ok=True)
     main = package / "Data" / "com.apple.CoreML" / "model.mlmodel"
     spec = ct.proto.Model_pb2.Model.FromString(main.read_bytes())
     main.write_bytes(spec.SerializeToString(deterministic=True))  # maps are otherwise in the order of hashes

@@ -7,7 +7,7 @@ import io
 import re
 import warnings
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -89,6 +89,7 @@ class Places:
     names: dict[str, str]
     factors: dict[str, tuple[float, ...]]
     copies: dict[str, tuple[str, ...]]
+    multiples: dict[str, float] = field(default_factory=dict)
 
 
 def layer_places(program: Program, exported: ExportedProgram, tensors: Mapping[str, str]) -> Places:
@@ -161,6 +162,7 @@ def record(
         layer_names=found.names,
         layer_factors=found.factors,
         layer_copies=found.copies,
+        multiples=found.multiples,
         products=products(program, plan, target, called),
         operator_layers=operator_layers or {name: path for path, name in found.names.items()},
         plan_digest=digest,

@@ -19,8 +19,10 @@ from edgesmith.metrics import sqnr_db
 from edgesmith.results import Drift, Suspect, TargetDrift
 from edgesmith.runtimes import RUNTIMES
 from edgesmith.runtimes.session import RunOptions
+from edgesmith.targets import TARGETS, target
 from edgesmith.tensors import Arrays
 from edgesmith.verify.noise import Precision, intended
+from edgesmith.verify.shared import Ends, shared_widths
 from edgesmith.verify.suspect import Excess, Means, cause, channel_means, excess
 from edgesmith.verify.taps import CHUNK_BYTES, Seen, Taps
 
@@ -69,12 +71,13 @@ def drift(name: str, exported: Exported, original: Original, chunk_bytes: int = 
 
 
 def _compared(name: str, taps: Taps, places: Sequence[Layer]) -> TargetDrift:
-    rows, means, changed = _propagated(taps, places)
+    rows, means, ends, changed = _propagated(taps, places)
+    precision = _precision(taps, ends)
     notes, suspects = [*changed, *_precision_note(taps)], []
     if taps.session.can_inject:
         for seen in (one for chunk in taps.local(places) for one in chunk):
             path = seen.layer.path
-            judged = _judge(taps, seen, means[path])
+            judged = _judge(taps, seen, means[path] if seen.layer.weighted else None, precision)
             rows[path] = _with_local(rows[path], seen, judged)
             if judged.most > 1 or not np.isfinite(seen.found).all():
                 suspects.append(_suspect(seen, judged, taps.exported.precision))
@@ -85,19 +88,24 @@ def _compared(name: str, taps: Taps, places: Sequence[Layer]) -> TargetDrift:
     return TargetDrift(name, taps.session.engine, table, ranked, len(next(iter(taps.feed.values()))), tuple(notes))
 
 
-def _propagated(taps: Taps, places: Sequence[Layer]) -> tuple[dict[str, Drift], dict[str, Means], list[str]]:
+def _propagated(
+    taps: Taps, places: Sequence[Layer]
+) -> tuple[dict[str, Drift], dict[str, Means], dict[str, Ends], list[str]]:
     plain = taps.session.run(taps.feed)
     notes = [f"output {n!r} is not finite" for n, array in plain.items() if not np.isfinite(array).all()]
     rows: dict[str, Drift] = {}
     means: dict[str, Means] = {}
+    ends: dict[str, Ends] = {}
     worst = 0.0
     for chunk, answer in taps.propagated(places):
         worst = max(worst, *(_change(plain[spec.name], answer[spec.name]) for spec in taps.exported.outputs))
         for seen in chunk:
-            rows[seen.layer.path], means[seen.layer.path] = _row(seen), channel_means(seen)
+            path, factor = seen.layer.path, taps.factor(seen.layer.path, seen.reference)
+            rows[path], means[path] = _row(seen), channel_means(seen)
+            ends[path] = _ends(seen.reference if factor is None else seen.reference * factor)
     if worst > 1e-5:
         notes.append(f"tapping changed the outputs by up to {worst:.1e} of their size")
-    return rows, means, notes
+    return rows, means, ends, notes
 
 
 def _change(plain: np.ndarray, tapped: np.ndarray) -> float:
@@ -136,12 +144,22 @@ def _with_local(row: Drift, seen: Seen, judged: Excess) -> Drift:
     )
 
 
-def _judge(taps: Taps, seen: Seen, own: Means) -> Excess:
+def _ends(array: np.ndarray) -> Ends:
+    return float(array.min(initial=0.0)), float(array.max(initial=0.0))
+
+
+def _precision(taps: Taps, ends: Mapping[str, Ends]) -> Precision:
+    """What the artefact is said to compute in; ends: least and largest values of the original's layers."""
     exported = taps.exported
-    precision = Precision(exported.precision, 7 if exported.instruction_set == "x86" else 8)
+    rules = target(exported.target).rules if exported.target in TARGETS else None
+    shared = shared_widths(taps.original.program, ends, rules, exported.instruction_set) if rules is not None else {}
+    return Precision(exported.precision, 7 if exported.instruction_set == "x86" else 8, shared)
+
+
+def _judge(taps: Taps, seen: Seen, own: Means | None, precision: Precision) -> Excess:
     factor = taps.factor(seen.layer.path, seen.reference)
     expected = intended(taps.original, seen.layer, seen.given, precision, factor)
-    return excess(seen, expected, own, exported.precision == "int8", factor)
+    return excess(seen, expected, own, precision.name == "int8", factor)
 
 
 def _suspect(seen: Seen, judged: Excess, precision: str) -> Suspect:

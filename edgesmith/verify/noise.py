@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,15 @@ Rounding = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Precision:
-    """What an artefact is said to compute in. weight_bits: of an int8 one, 7 where the processor wants it."""
+    """What an artefact is said to compute in.
+
+    weight_bits: of an int8 one, 7 where the processor wants it. widths: path -> width of the grid that a layer shares
+    with others (shared.py).
+    """
 
     name: str
     weight_bits: int = 8
+    widths: Mapping[str, float] = field(default_factory=dict)
 
 
 def intended(
@@ -46,7 +51,8 @@ def _drawn(
         weight: Rounding = lambda w: on_grid(w, precision.weight_bits, rng.uniform(1.0, 1.25), axis=0)  # noqa: E731
         value: Rounding = lambda x: x  # noqa: E731
         first: Rounding = lambda x: on_grid(x, 8, rng.uniform(1.0, 1.25))  # noqa: E731
-        last: Rounding = lambda x: first(x * factor) / factor  # noqa: E731
+        shared = precision.widths.get(layer.path, 0.0)
+        last: Rounding = lambda x: on_grid(x * factor, 8, rng.uniform(1.0, 1.25), width=shared) / factor  # noqa: E731
     else:
         kept = _BITS.get(precision.name, 20)
         weight = value = last = first = lambda x: jittered(x, kept, rng)
@@ -58,13 +64,17 @@ def _on_tensors(rounding: Rounding) -> Callable:
     return lambda tensor: tensor.new_tensor(rounding(tensor.detach().numpy()))
 
 
-def on_grid(x: np.ndarray, bits: int, wider: float, axis: int | None = None) -> np.ndarray:
-    """Rounded to a grid over its range: symmetric for each channel of a weight, with a zero point for a value."""
+def on_grid(x: np.ndarray, bits: int, wider: float, axis: int | None = None, width: float = 0.0) -> np.ndarray:
+    """Rounded to a grid over its range: symmetric for each channel of a weight, with a zero point for a value.
+
+    width: of a grid for a value, where it is wider than the range.
+    """
     if axis is not None:
         rest = tuple(range(1, x.ndim))
         step = np.abs(x).max(axis=rest, keepdims=True) * wider / (2 ** (bits - 1) - 1)
     else:
-        step = (max(float(x.max(initial=0.0)), 0.0) - min(float(x.min(initial=0.0)), 0.0)) * wider / (2**bits - 1)
+        own = max(float(x.max(initial=0.0)), 0.0) - min(float(x.min(initial=0.0)), 0.0)
+        step = max(own, width) * wider / (2**bits - 1)
     step = np.maximum(step, np.finfo(np.float32).tiny)
     return (np.rint(x / step) * step).astype(np.float32)
 

@@ -36,11 +36,13 @@ class Excess:
         return max(self.whole, self.channel, self.offset, self.saturation)
 
 
-def excess(seen: Seen, expected: list[np.ndarray], own: Means, gridded: bool, factor: np.ndarray | None) -> Excess:
+def excess(
+    seen: Seen, expected: list[np.ndarray], own: Means | None, gridded: bool, factor: np.ndarray | None
+) -> Excess:
     """Judge a layer that was fed the original's inputs.
 
-    expected: the same layer with the intended rounding only. own: mean error a channel on the artefact's own inputs; a
-    corrected bias is off here and right there. gridded: values lie on a grid that ends somewhere.
+    expected: the same layer with the intended rounding only. own: mean error a channel on its own inputs, for a layer
+    with a bias: a corrected one is off here and right there. gridded: values lie on a grid that ends somewhere.
     """
     if not np.isfinite(seen.found).all():
         return Excess(np.inf, np.inf, np.inf, 0.0, 0, 1.0)
@@ -48,7 +50,7 @@ def excess(seen: Seen, expected: list[np.ndarray], own: Means, gridded: bool, fa
     error = by_channel(np.where(inside, seen.found - seen.reference, 0))
     noise = [by_channel(np.where(inside, one - seen.reference, 0)) for one in expected]
     means = error.mean(1)
-    kept = _smaller(means, own) if gridded else means
+    kept = _smaller(means, own) if gridded and own is not None else means
     power = error.var(1) + kept**2
     floor = np.mean([np.square(one).mean(1) for one in noise], axis=0)
     least = 0.1 * floor.mean() + TINY

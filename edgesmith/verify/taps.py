@@ -56,7 +56,7 @@ class Taps:
         inner = sorted(name for name in sources if not name.startswith(INPUT))
         truth = self.original.values([*inner, *(layer.path for layer in chunk)])
         truth |= {name: self.original.feed[name.removeprefix(INPUT)] for name in sources if name.startswith(INPUT)}
-        inject = {tensor: self._scaled(name, truth[name]) for name in inner for tensor in self._places(name)}
+        inject = {tensor: self._scaled(name, tensor, truth[name]) for name in inner for tensor in self._places(name)}
         answer = self.session.run(self.feed, taps=self._tensors(chunk), inject=inject)
         return [
             Seen(one, truth[one.path], self._value(one.path, answer), {name: truth[name] for name in one.sources})
@@ -70,14 +70,18 @@ class Taps:
         return (self.exported.layer_names[path], *self.exported.layer_copies.get(path, ()))
 
     def _value(self, path: str, answer: Arrays) -> np.ndarray:
-        """A tapped tensor as the original has it: what a rewrite multiplied is divided again."""
-        array = answer[self.exported.layer_names[path]].astype(np.float32, copy=False)
+        """A tapped tensor as the original has it: what the file multiplied is divided again."""
+        tensor = self.exported.layer_names[path]
+        array = answer[tensor].astype(np.float32, copy=False) / self._multiple(tensor)
         factor = self.factor(path, array)
         return array if factor is None else array / factor
 
-    def _scaled(self, path: str, array: np.ndarray) -> np.ndarray:
+    def _scaled(self, path: str, tensor: str, array: np.ndarray) -> np.ndarray:
         factor = self.factor(path, array)
-        return array if factor is None else array * factor
+        return (array if factor is None else array * factor) * self._multiple(tensor)
+
+    def _multiple(self, tensor: str) -> np.float32:
+        return np.float32(self.exported.multiples.get(tensor, 1.0))
 
     def factor(self, path: str, array: np.ndarray) -> np.ndarray | None:
         """What the artefact multiplies a layer's channels with, in the shape of its value."""

@@ -121,3 +121,27 @@ def test_nan_in_the_original_is_refused_and_in_an_artefact_it_is_the_suspect(tmp
     assert one.suspects[0].layer == "depthwise_bn" and one.suspects[0].cause == "NaN or infinity"
     with pytest.raises(UsageError, match="NaN"):
         atlas(capture(tiny("depthwise"), (X[:2],)), {}, {"x": np.full((2, 3, 8, 8), np.nan, np.float32)})
+
+
+class Residual(nn.Module):
+    """A block whose sum is quantized again behind a ReLU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.branch, self.last = nn.Conv2d(3, 6, 1), nn.Conv2d(6, 6, 3, padding=1), nn.Conv2d(6, 4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        trunk = self.first(x).relu()
+        return self.last((trunk + self.branch(trunk)).relu())
+
+
+def test_a_sum_that_core_ml_stores_as_a_multiple_is_read_and_fed_as_the_original_has_it(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = Residual().eval()
+    made = edgesmith.convert(net, {"x": X[:1]}, ("coreml-int8",), [(X,)], tmp_path, dynamic_batch=True)
+    one, program = made.exported["coreml-int8"], capture(net, (X[:2],), dynamic_batch=True)
+    assert any(tensor in one.multiples for tensor in one.layer_names.values())
+    (read,) = atlas(program, {"coreml-int8": one}, FEED)
+    (misread,) = atlas(program, {"coreml-int8": replace(one, multiples={})}, FEED)
+    sums = [next(row for row in found.layers if row.layer == "add") for found in (read, misread)]
+    assert (sums[0].sqnr_db or 0) > 20 and (sums[0].local_sqnr_db or 0) > 50 and (sums[1].sqnr_db or 0) < 0
