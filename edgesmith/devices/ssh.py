@@ -45,7 +45,7 @@ class SshDevice:
         if not entry.address or entry.address.startswith("-"):
             raise UsageError(f"device {entry.name!r}", f"address {entry.address!r}", "name a host")
         self.name, self.rules, self.env = entry.name, entry.rules, entry.env
-        self.python = entry.python or "python3"
+        self.python, self.runtimes = entry.python or "python3", entry.runtimes
         self._variables = dict(entry.variables)
         self._link = Link(entry)
         self._source_sent = 0
