@@ -63,7 +63,9 @@ class SshDevice:
     @contextmanager
     def reserve(self) -> Iterator[None]:
         """Hold the lock of the device; it goes with the connection. Raises: DeviceBusy."""
-        answer, _ = self._link.ask({"do": "lock", "who": f"{getpass.getuser()}@{socket.gethostname()}"})
+        who = f"{getpass.getuser()}@{socket.gethostname()}"
+        # A lock goes with its connection, so after a loss it may be asked for again.
+        answer, _ = self._retried(lambda: self._link.ask({"do": "lock", "who": who}))
         if "busy" in answer:
             found = f"{answer['busy'] or 'somebody'} measures there"
             raise DeviceBusy(f"measure on {self.name}", found, "wait for the end of it")
