@@ -238,3 +238,10 @@ def describe(spec: QuantSpec) -> str:
     """A spec in words: "u8 affine per tensor"."""
     kind = "symmetric" if spec.symmetric else "affine"
     return f"{'s' if spec.signed else 'u'}{spec.bits} {kind} per {'tensor' if spec.axis is None else 'channel'}"
+
+
+def foreign_plan(planned: str, here: str) -> tuple[str, ...]:
+    """A warning where integers were planned for another processor than the one they run on; none for float models."""
+    if planned not in CPU_INSTRUCTION_SETS or planned == here:
+        return ()
+    return (f"warning: quantized for {planned} but run on {here}: a plan made for it may be faster and more accurate",)

@@ -32,10 +32,11 @@ def _missing(marker: pytest.Mark) -> str | None:
         root = os.environ.get("EDGESMITH_DATA")
         if not root or not (Path(root) / data).exists():
             return f"data: set EDGESMITH_DATA to a folder that has {data}"
-    program = marker.kwargs.get("program")
-    # Servers such as sshd stand where only root's PATH looks.
-    if program and shutil.which(program) is None and shutil.which(program, path="/usr/sbin:/sbin") is None:
-        return f"{program}: not on the PATH"
+    programs = marker.kwargs.get("program", ())
+    for program in (programs,) if isinstance(programs, str) else programs:
+        # Servers such as sshd stand where only root's PATH looks.
+        if shutil.which(program) is None and shutil.which(program, path="/usr/sbin:/sbin") is None:
+            return f"{program}: not on the PATH"
     return None
 
 

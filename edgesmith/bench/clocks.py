@@ -24,14 +24,14 @@ def now() -> Clocks:
     return Clocks(time.time(), steady, steady if boot is None else time.clock_gettime(boot))
 
 
-def jumps(before: Clocks, after: Clocks) -> tuple[str, ...]:
+def jumps(before: Clocks, after: Clocks, tolerated_s: float = _TOLERATED_S) -> tuple[str, ...]:
     """What a reader of the rows must know of the clocks between two moments."""
     steady = after.steady_s - before.steady_s
     slept = (after.awake_or_not_s - before.awake_or_not_s) - steady
     jumped = (after.wall_s - before.wall_s) - steady - slept
     found = []
-    if abs(slept) > _TOLERATED_S:
+    if abs(slept) > tolerated_s:
         found.append(f"warning: the device slept for {slept:.0f} s in between")
-    if abs(jumped) > _TOLERATED_S:
+    if abs(jumped) > tolerated_s:
         found.append(f"the wall clock was set by {jumped:+.0f} s in between; latencies are of a steady clock")
     return tuple(found)

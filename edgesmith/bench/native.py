@@ -7,21 +7,24 @@ samples is then that of invocations, and higher percentiles of single runs are n
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from edgesmith.artifact import Exported
-from edgesmith.bench import protocol
+from edgesmith.bench import clocks, protocol
 from edgesmith.bench.job import Schedule
 from edgesmith.bench.runners import RUNNERS, Tool
 from edgesmith.devices.device import Device
 from edgesmith.devices.entry import Runner
 from edgesmith.errors import DamagedArtifact, EngineFailed, MissingResource
 from edgesmith.results import BenchRecord, Latency, Measurement
+from edgesmith.targets import foreign_plan
 
 _SENTINEL = "date +%s%N; i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; date +%s%N"
+_ROUND_TRIP_S = 5.0  # to ask a phone for its date
 _NOTE = "each sample is the {} of {} runs of one invocation; its inputs are made by the program"
 
 
@@ -113,19 +116,29 @@ def measure_native(
     with device.reserve():
         try:
             device.push(folder, remote)
-            before = _sentinel_ms(device)
+            began, before = _clocks(device), _sentinel_ms(device)
             for number, names in enumerate(protocol.rounds(list(trials), schedule.blocks), 1):
                 if progress is not None:
                     progress(f"round {number} of {schedule.blocks}")
                 for name in names:
                     trials[name].invoke(device, f"{remote}/{places[name]}", timeout_s)
-            sentinel = (before, _sentinel_ms(device))
+            sentinel, remarks = (before, _sentinel_ms(device)), clocks.jumps(began, _clocks(device), _ROUND_TRIP_S)
         finally:
             device.remove(remote)
             for number in range(len(exported)):
                 shutil.rmtree(folder / f"model-{number}", ignore_errors=True)
-    rows = tuple(trial.measurement(name) for name, trial in trials.items())
-    return BenchRecord(device.info(), rows, reference, sentinel)
+    info = device.info()
+    rows = []
+    for name, model in exported.items():
+        row, warned = trials[name].measurement(name), foreign_plan(model.instruction_set, info.instruction_set)
+        rows.append(replace(row, notes=(*row.notes, *warned, *remarks)))
+    return BenchRecord(info, tuple(rows), reference, sentinel)
+
+
+def _clocks(device: Device) -> clocks.Clocks:
+    """The device's date beside our own steady clock; one that tells no date is never said to have jumped."""
+    said, steady = device.run(["date", "+%s"], 60).stdout.strip(), time.monotonic()
+    return clocks.Clocks(float(said) if said.isdigit() else float("nan"), steady, steady)
 
 
 def _sentinel_ms(device: Device, repeats: int = 3) -> float:

@@ -60,20 +60,40 @@ def measure(
     """
     few = {name: array[:MOST_FEEDS] for name, array in inputs.items()}
     candidates = _candidates(exported, threads, pythons or {})
-    job = Job("latency", candidates, reference, schedule, _kind(images), timeout_s=step_timeout_s)
-    if reason := await_ready(device):
-        rows = tuple(Measurement(name, "not_measured", reason) for name in exported)
-        return BenchRecord(device.info(), rows, reference, (0.0, 0.0))
+    check_job(Job("latency", candidates, reference, schedule, _kind(images), timeout_s=step_timeout_s))
+    barred = _barred(device, exported)
+    able = {name: model for name, model in exported.items() if name not in barred}
+    if reason := "" if not able else await_ready(device):
+        barred |= {name: Measurement(name, "not_measured", reason) for name in able}
+        able = {}
+    if not able:
+        return BenchRecord(device.info(), tuple(barred[name] for name in exported), reference, (0.0, 0.0))
+    first = reference if reference in able else next(iter(able))
     if not device.python:
-        check_job(job)
-        return measure_native(device, folder, exported, schedule, reference, threads, step_timeout_s, progress)
-    try:
-        result = _run(device, folder, job, exported, few, timeout_s, progress)
-    finally:
-        _tidy(folder, job)
-    # The worker looked at the machine it ran on, right after the last sample.
-    where = dataclasses.replace(result.device, name=device.name)
-    return BenchRecord(where, result.measurements, reference, result.sentinel_ms)
+        found = measure_native(device, folder, able, schedule, first, threads, step_timeout_s, progress)
+    else:
+        ours = tuple(candidate for candidate in candidates if candidate.name in able)
+        job = Job("latency", ours, first, schedule, _kind(images), timeout_s=step_timeout_s)
+        try:
+            result = _run(device, folder, job, able, few, timeout_s, progress)
+        finally:
+            _tidy(folder, job)
+        # The worker looked at the machine it ran on, right after the last sample.
+        where = dataclasses.replace(result.device, name=device.name)
+        found = BenchRecord(where, result.measurements, first, result.sentinel_ms)
+    rows = barred | {row.target: row for row in found.measurements}
+    return replace(found, measurements=tuple(rows[name] for name in exported), reference=reference)
+
+
+def _barred(device: Device, exported: Mapping[str, Exported]) -> dict[str, Measurement]:
+    """A row for each model whose runtime the device file leaves out for this device."""
+    allowed: tuple[str, ...] = tuple(getattr(device, "runtimes", ()))
+    reason = f"the device file lets {', '.join(allowed)} run on {device.name}, and not "
+    return {
+        name: Measurement(name, "not_measured", reason + model.runtime)
+        for name, model in exported.items()
+        if allowed and model.runtime not in allowed
+    }
 
 
 @dataclass(frozen=True)
@@ -118,16 +138,20 @@ def answer_all(
     A model with a dynamic batch gets `batch` rows a run, another one what it was made for.
     Raises: UsageError, EngineFailed when the worker itself fails.
     """
-    candidates = _candidates(exported, threads, pythons or {})
-    job = Job("outputs", candidates, next(iter(exported), ""), Schedule(), _kind(images), batch, timeout_s)
-    arrays: dict[str, Arrays] = {}
-    measured: dict[str, Measurement] = {}
-    if not device.python:
+    measured = _barred(device, exported)
+    able = {name: model for name, model in exported.items() if name not in measured}
+    if able and not device.python:
         reason = f"no python on {device.name}, and native programs give no outputs; verify it on another device"
-        return Answers({}, {name: Measurement(name, "not_measured", reason) for name in exported})
+        measured |= {name: Measurement(name, "not_measured", reason) for name in able}
+        able = {}
+    candidates = tuple(c for c in _candidates(exported, threads, pythons or {}) if c.name in able)
+    arrays: dict[str, Arrays] = {}
+    if exported and not able:
+        return Answers({}, {name: measured[name] for name in exported})
+    job = Job("outputs", candidates, next(iter(able), ""), Schedule(), _kind(images), batch, timeout_s)
     try:
         # Each candidate has timeout_s; the worker ends by itself, so it is given a little more than all of them.
-        result = _run(device, folder, job, exported, inputs, timeout_s * len(candidates) + 60, progress)
+        result = _run(device, folder, job, able, inputs, timeout_s * len(candidates) + 60, progress)
         rows = len(next(iter(inputs.values())))
         for number, row in enumerate(result.measurements):
             answer = _answer(folder, number, row, exported[row.target], rows)
@@ -136,7 +160,7 @@ def answer_all(
                 arrays[row.target] = answer
     finally:
         _tidy(folder, job)
-    return Answers(arrays, measured)
+    return Answers(arrays, {name: measured[name] for name in exported})
 
 
 def _answer(folder: Path, number: int, row: Measurement, exported: Exported, rows: int) -> Arrays | Measurement:

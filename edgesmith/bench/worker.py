@@ -22,7 +22,7 @@ from edgesmith.devices.facts import this_machine
 from edgesmith.errors import EdgesmithError
 from edgesmith.records import from_json
 from edgesmith.results import Latency, LayerTimes, Measurement, Placement
-from edgesmith.targets import CPU_INSTRUCTION_SETS
+from edgesmith.targets import foreign_plan
 
 _SOURCE = Path(__file__).resolve().parents[2]
 _THREAD_VARIABLES = (
@@ -171,9 +171,7 @@ def _notes(facts: dict[str, Any]) -> Iterator[str]:
         yield f"where its work is done is not known: {facts['unplaced']}"
     if facts.get("unprofiled"):
         yield f"times by layer are not known: {facts['unprofiled']}"
-    planned, here = facts.get("instruction_set", ""), this_machine().instruction_set
-    if planned in CPU_INSTRUCTION_SETS and planned != here:
-        yield f"warning: quantized for {planned} but run on {here}: a plan made for it may be faster and more accurate"
+    yield from foreign_plan(facts.get("instruction_set", ""), this_machine().instruction_set)
 
 
 def run_job(folder: Path, job: Job, say: Callable[[str], None]) -> Result:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import getpass
 import hashlib
+import os
+import re
 import shlex
 import shutil
 import socket
@@ -34,6 +36,11 @@ _NOT_FOUND, _NOT_RUNNABLE = 127, 126
 # Its status is written down too: adb itself reports success when the connection broke before the end.
 _LEAD = 'echo $$ >"$1"; m=$1; shift; "$@" & wait $!; s=$?; echo $s >"$m.end"; exit $s'
 _KILL = 'cat "$1.end"; s=$(cat "$1"); rm -f "$1" "$1.end"; [ -n "$s" ] && kill -9 -"$s"'
+# $1: the lock, $2: its name aside, $3: who held it.
+_PUT_ASIDE = 'mv "$1" "$2" && if [ "$(cat "$2/who")" = "$3" ]; then rm -rf "$2"; else mv "$2" "$1"; exit 1; fi'
+_US = f"{getpass.getuser()}@{socket.gethostname()}"
+# What Android's and Debian's shells and Android's linker say of a program for another processor.
+_FOREIGN = re.compile(r"exec format error|not executable: \d+-bit ELF|cannot execute binary file|instead of EM_", re.I)
 _GONE = ("device offline", "device not found", "no devices/emulators found", "closed", "protocol fault", "' not found")
 _OURS = (*_GONE, "unauthorized", "cannot connect", "failed to")
 
@@ -45,7 +52,7 @@ class AdbDevice:
         if entry.address.startswith("-"):
             raise UsageError(f"device {entry.name!r}", f"address {entry.address!r}", "give the serial number")
         self.name, self.rules, self.runners = entry.name, entry.rules, dict(entry.runners)
-        self.python = entry.python or ""
+        self.python, self.runtimes = entry.python or "", entry.runtimes
         self._root, self._variables = entry.root or ROOT, dict(entry.variables)
         port = ["-P", str(entry.port)] if entry.port else []
         self._adb = ["adb", *port, *(["-s", entry.address] if entry.address else [])]
@@ -60,18 +67,24 @@ class AdbDevice:
     @contextmanager
     def reserve(self) -> Iterator[None]:
         """Hold the lock of the phone. Raises: DeviceBusy."""
-        lock, who = f"{self._root}/busy", f"{getpass.getuser()}@{socket.gethostname()}"
+        lock, who = f"{self._root}/busy", f"{_US} process {os.getpid()}"
         self._ask(["mkdir", "-p", self._root])
-        if self._ask(["mkdir", lock]).returncode != 0:
-            holder = self._ask(["cat", f"{lock}/who"]).stdout.strip() or "somebody"
-            todo = f"wait for the end of it; if that died, remove {lock} on the phone"
-            raise DeviceBusy(f"measure on {self.name}", f"{holder} measures there", todo)
+        while self._ask(["mkdir", lock]).returncode != 0:
+            holder = self._ask(["cat", f"{lock}/who"]).stdout.strip()
+            if not (_has_died(holder) and self._put_aside(lock, holder)):
+                todo = f"wait for the end of it; if that died, remove {lock} on the phone"
+                raise DeviceBusy(f"measure on {self.name}", f"{holder or 'somebody'} measures there", todo)
         try:
             self._ask(["sh", "-c", 'echo "$1" >"$2"', "sh", who, f"{lock}/who"])
             yield
         finally:
             with contextlib.suppress(MissingResource):  # a phone that has gone says so by the error on its way
                 self.remove(lock)
+
+    def _put_aside(self, lock: str, holder: str) -> bool:
+        """Take away a lock that a dead process left; whether that was done. One that is new by now is put back."""
+        aside = f"{lock}-{uuid.uuid4().hex}"
+        return self._ask(["sh", "-c", _PUT_ASIDE, "sh", lock, aside, holder]).returncode == 0
 
     def place(self, folder: Path) -> str:
         """A folder below our root there; two that have the same name here do not meet."""
@@ -131,8 +144,10 @@ class AdbDevice:
             raise ConnectionLost(f"run {argv[0]} on {self.name}", "the connection was lost", "run it again")
         if ended.returncode in (_NOT_FOUND, _NOT_RUNNABLE) and not ended.stdout:
             last = " ".join(ended.stderr.split())
-            todo = "check the program: its path, and whether it is for this processor"
-            raise MissingResource(f"run {argv[0]} on {self.name}", last or "it cannot be run", todo)
+            asked = f"run {argv[0]} on {self.name}"
+            if _FOREIGN.search(last):
+                raise MissingResource(asked, f"a program for another processor: {last}", "build it for this device")
+            raise MissingResource(asked, last or "it cannot be run", "check the program's path and permissions")
         return ended
 
     def _environment(self) -> dict[str, str]:
@@ -190,3 +205,15 @@ class AdbDevice:
         if not said:
             return ConnectionLost(asked, "the phone has gone", "see the cable and `adb devices`, then run it again")
         return MissingResource(asked, said, "see `adb devices` and the path")
+
+
+def _has_died(holder: str) -> bool:
+    """Whether the holder of a lock is a process of this machine and user that is no more."""
+    host, _, number = holder.rpartition(" process ")
+    if host != _US or not number.isdigit():
+        return False
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return True
+    return False

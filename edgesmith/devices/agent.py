@@ -163,8 +163,13 @@ class Agent:
     ) -> tuple[dict[str, Any], bytes]:
         """Run a command; its lines are sent while it runs, and nothing of it is left when the other side has gone."""
         self._heard = time.monotonic()
+        program = os.path.expanduser(argv[0])  # as the device file names an interpreter
         ended = run_group(
-            argv, timeout_s, {**os.environ, **variables}, lambda line: self.send({"line": line}), self._watch
+            [program, *argv[1:]],
+            timeout_s,
+            {**os.environ, **variables},
+            lambda line: self.send({"line": line}),
+            self._watch,
         )
         return {**vars(ended)}, b""
 

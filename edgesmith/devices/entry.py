@@ -58,7 +58,8 @@ class DeviceEntry:
 
     host_key: "SHA256:..." as `ssh-keygen -lf` prints it; without it the key must stand in known_hosts. jump:
     "user@host:port" to go through. identity: path of a key file; without it the agent and ssh's own defaults.
-    root: folder for our files there. variables: environment of commands. runners: runtime -> native program.
+    root: folder for our files there. runtimes: those that may run there, () for all; the targets of others are not
+    measured. variables: environment of commands. runners: runtime -> native program.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
@@ -88,7 +89,8 @@ def open_device(entry: DeviceEntry) -> Device:
 
     factory: Any = DEVICES.get(entry.transport)
     if entry.transport == "local":
-        device: Device = factory(entry.name, python=entry.python or sys.executable, rules=entry.rules)
+        python = entry.python or sys.executable
+        device: Device = factory(entry.name, python=python, rules=entry.rules, runtimes=entry.runtimes)
         return device
     device = factory() if entry.transport == "null" else factory(entry)
     return device

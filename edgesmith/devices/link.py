@@ -98,8 +98,8 @@ class Link:
         self.close()
         self._said.close()
         self._said = _nameless()
-        boot = shlex.join([self._entry.python or "python3", "-I", "-c", _BOOT])
-        argv = ssh_argv(self._entry, "exec " + boot)
+        boot = f"exec {_program(self._entry.python or 'python3')} -I -c {shlex.quote(_BOOT)}"
+        argv = ssh_argv(self._entry, boot)
         try:
             self._process = subprocess.Popen(
                 argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, start_new_session=True
@@ -176,6 +176,11 @@ class Link:
         self._said.seek(0)
         said = self._said.read().decode(errors="replace")
         return failure(self._entry, status, said or found, began)
+
+
+def _program(path: str) -> str:
+    """A program as a word of the shell there, which knows where home is."""
+    return '"$HOME"/' + shlex.quote(path[2:]) if path.startswith("~/") else shlex.quote(path)
 
 
 def _nameless() -> IO[bytes]:

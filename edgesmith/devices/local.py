@@ -21,7 +21,8 @@ _SOURCE = Path(__file__).resolve().parents[2]
 class LocalDevice:
     """Commands run as process groups of their own, with the edgesmith that is imported here on their path.
 
-    root: where `place` puts folders; without it they stay where they are. Nobody is kept from measuring beside us:
+    root: where `place` puts folders; without it they stay where they are. runtimes: those that may run here, () for
+    all. Nobody is kept from measuring beside us:
     whoever can start a process here knows what else runs here.
     """
 
@@ -31,8 +32,10 @@ class LocalDevice:
         root: Path | None = None,
         python: str = sys.executable,
         rules: Rules = Rules(),  # noqa: B008, it is frozen
+        runtimes: tuple[str, ...] = (),
     ) -> None:
         self.name, self.root, self.python, self.rules = name, root, python, rules
+        self.runtimes = tuple(runtimes)
 
     def reserve(self) -> AbstractContextManager[None]:
         """Nothing to lock."""

@@ -7,11 +7,17 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1]
 _NOT_THERE = ("models", "data", "graph", "compress", "export", "verify", "report", "kits", "pipeline", "cli")
+_READS_PROGRAMS = (
+    "graph/__init__.py",
+    "graph/trust.py",
+    "graph/trust_program.py",
+)  # torch's runtime checks what it opens
 
 
 def worker_files() -> tuple[tuple[str, Path], ...]:
     """(path below the folder that goes on PYTHONPATH, file here), in order."""
-    found = [path for path in sorted(PACKAGE.rglob("*.py")) if path.relative_to(PACKAGE).parts[0] not in _NOT_THERE]
+    found = [path for path in PACKAGE.rglob("*.py") if path.relative_to(PACKAGE).parts[0] not in _NOT_THERE]
+    found = sorted([*found, *(PACKAGE / name for name in _READS_PROGRAMS)])
     return tuple((str(path.relative_to(PACKAGE.parent)), path) for path in found)
 
 

@@ -45,7 +45,7 @@ class SshDevice:
         if not entry.address or entry.address.startswith("-"):
             raise UsageError(f"device {entry.name!r}", f"address {entry.address!r}", "name a host")
         self.name, self.rules, self.env = entry.name, entry.rules, entry.env
-        self.python = entry.python or "python3"
+        self.python, self.runtimes = entry.python or "python3", entry.runtimes
         self._variables = dict(entry.variables)
         self._link = Link(entry)
         self._source_sent = 0
@@ -63,7 +63,9 @@ class SshDevice:
     @contextmanager
     def reserve(self) -> Iterator[None]:
         """Hold the lock of the device; it goes with the connection. Raises: DeviceBusy."""
-        answer, _ = self._link.ask({"do": "lock", "who": f"{getpass.getuser()}@{socket.gethostname()}"})
+        who = f"{getpass.getuser()}@{socket.gethostname()}"
+        # A lock goes with its connection, so after a loss it may be asked for again.
+        answer, _ = self._retried(lambda: self._link.ask({"do": "lock", "who": who}))
         if "busy" in answer:
             found = f"{answer['busy'] or 'somebody'} measures there"
             raise DeviceBusy(f"measure on {self.name}", found, "wait for the end of it")

@@ -19,6 +19,7 @@ from edgesmith.devices.entry import DeviceEntry, open_device
 from edgesmith.errors import MissingResource, UsageError
 from edgesmith.records import from_json, to_json
 from edgesmith.results import DeviceInfo
+from edgesmith.runtimes import RUNTIMES
 
 DEFAULT = Path("devices.yaml")
 _SECRET = re.compile(r"pass(word|phrase|wd)?$|secret|token|credential|private", re.I)
@@ -77,7 +78,8 @@ def device_spec(entry: DeviceEntry) -> dict[str, Any]:
     if entry.transport != "local":
         return {"use": entry.transport, "entry": to_json(entry)} if entry.transport != "null" else {"use": "null"}
     python = {"python": entry.python} if entry.python else {}
-    return {"use": "local", "name": entry.name, "rules": to_json(entry.rules), **python}
+    limits = {"rules": to_json(entry.rules), "runtimes": list(entry.runtimes)}
+    return {"use": "local", "name": entry.name, **limits, **python}
 
 
 def facts_file(devices: Path) -> Path:
@@ -133,6 +135,9 @@ def _problems(entry: DeviceEntry) -> Iterator[str]:
         yield "host_key: write SHA256:... as `ssh-keygen -lf` prints it"
     if entry.identity is not None and "PRIVATE KEY" in entry.identity:
         yield "identity: a device file holds no secrets; write the path of the key file"
+    for runtime in entry.runtimes:
+        if runtime not in RUNTIMES.names():
+            yield f"runtimes: no such one as {runtime!r} (there are: {', '.join(RUNTIMES.names())})"
     for name in ("connect_timeout_s", "keepalive_s"):
         if not getattr(entry, name) > 0:
             yield f"{name}: above 0 (got {getattr(entry, name)})"

@@ -13,7 +13,7 @@ from edgesmith import records
 from edgesmith.artifact import Exported
 from edgesmith.bench.feeds import batch_of, feed_of
 from edgesmith.bench.job import LAYER_RUNS, Schedule
-from edgesmith.bench.run import answer_all, measure
+from edgesmith.bench.run import Answers, answer_all, measure
 from edgesmith.data.split import Evaluation, Split
 from edgesmith.devices import DEVICES
 from edgesmith.devices.device import Device
@@ -38,12 +38,14 @@ PLACEMENTS = "placement.json"
 class Outputs:
     """What every target answered; a target that could not run has a row with its reason instead.
 
-    placements: where a target's work is done, for those whose runtime tells.
+    placements: where a target's work is done, for those whose runtime tells. original: where the original ran, and
+    why, if that is not the device of the others.
     """
 
     arrays: Mapping[str, Arrays]
     unrun: Mapping[str, Measurement]
     placements: Mapping[str, Placement] = field(default_factory=dict)
+    original: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,10 +95,18 @@ class Evidence:
 def run_outputs(exported: Mapping[str, Exported], inputs: Inputs, folder: Path, device: Any, say: Say) -> Outputs:
     """Every target's answers to all inputs, by the worker on the device. Raises: UsageError for unfit inputs."""
     check_inputs(exported, inputs)
-    found = answer_all(device, folder, exported, inputs.arrays, inputs.images, progress=say)
+    found, original = answer_all(device, folder, exported, inputs.arrays, inputs.images, progress=say), ""
+    row = found.rows.get(REFERENCE)
+    if row is not None and row.state == "not_measured":
+        # What the original answers is no question about the device: a phone need not have PyTorch.
+        original = f"the original ran on this machine and not on {device.name}: {row.reason}"
+        say(original)
+        here = {REFERENCE: exported[REFERENCE]}
+        alone = answer_all(DEVICES.get("local")(), folder, here, inputs.arrays, inputs.images, progress=say)
+        found = Answers({**found.arrays, **alone.arrays}, {**found.rows, **alone.rows})
     unrun = {name: row for name, row in found.rows.items() if name not in found.arrays}
     placed = {name: row.placement for name, row in found.rows.items() if row.placement is not None}
-    return Outputs(found.arrays, unrun, placed)
+    return Outputs(found.arrays, unrun, placed, original)
 
 
 def check_inputs(exported: Mapping[str, Exported], inputs: Inputs, reference: str = REFERENCE) -> None:
@@ -116,6 +126,7 @@ def save_outputs(folder: Path, outputs: Outputs) -> None:
     np.savez(folder / "outputs.npz", **flat)  # type: ignore[arg-type]
     records.save(folder / "unrun.json", dict(outputs.unrun))
     records.save(folder / PLACEMENTS, dict(outputs.placements))
+    records.save(folder / "original.json", {"ran": outputs.original})
 
 
 def load_outputs(folder: Path) -> Outputs:
@@ -129,6 +140,7 @@ def load_outputs(folder: Path) -> Outputs:
         arrays,
         {name: records.from_json(Measurement, row) for name, row in _rows(folder / "unrun.json")},
         {name: records.from_json(Placement, row) for name, row in _rows(folder / PLACEMENTS)},
+        records.read(folder / "original.json")["ran"],
     )
 
 
@@ -226,7 +238,7 @@ def tabulate(
         verdicts=judgement.verdicts,
         failures={**failures, **absences},
         histories=histories,
-        provenance=provenance,
+        provenance={**provenance, **({"original": original} if (original := evidence.outputs.original) else {})},
         skipped=evidence.skipped,
         headline=judgement.headline,
         search=evidence.search,

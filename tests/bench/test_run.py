@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -112,3 +113,13 @@ def test_a_device_that_answers_nonsense_is_found_out(tmp_path, models):
 
     with pytest.raises(DamagedArtifact, match="were asked"):
         measure(Liar(tmp_path / "device"), tmp_path / "job", models, rows(), QUICK, "a-fp32")
+
+
+def test_a_runtime_that_the_device_file_leaves_out_is_a_row(tmp_path):
+    exported = {"far": replace(model(tmp_path / "m1"), runtime="torch"), "near": model(tmp_path / "m2")}
+    device = LocalDevice("pi", runtimes=("null",))
+    record = measure(device, tmp_path / "job", exported, rows(), QUICK, "far")
+    assert [row.state for row in record.measurements] == ["not_measured", "measured"] and record.reference == "far"
+    assert record.measurements[0].reason == "the device file lets null run on pi, and not torch"
+    record = measure(LocalDevice("pi", runtimes=("ort",)), tmp_path / "job", exported, rows(), QUICK, "far")
+    assert [row.state for row in record.measurements] == ["not_measured"] * 2 and record.device.name == "pi"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -16,8 +17,10 @@ from edgesmith.devices.ssh import SshDevice
 from edgesmith.errors import MissingResource
 from tests.devices.sshd import serving
 
-ANOTHER_PROGRAM = {"ssh": "sshd", "adb": "adb"}
+ANOTHER_PROGRAM = {"ssh": ("sshd", "ssh", "ssh-keygen"), "adb": "adb"}
 ROWS = [pytest.param(n, marks=pytest.mark.needs(program=ANOTHER_PROGRAM.get(n, "sh"))) for n in DEVICES.names()]
+
+ODD = ["a b", "it's", '"q"', "x;echo y", "$(touch z)", "new\nline", "-rf", "*", "ünï", "back\\slash"]
 
 
 @pytest.fixture(scope="module")
@@ -96,10 +99,19 @@ def test_a_command_gives_its_status_and_both_outputs(device):
     assert (ended.returncode, ended.stdout, ended.stderr, ended.timed_out) == (3, "out\n", "err\n", False)
 
 
-def test_arguments_arrive_as_they_are(device):
-    odd = "a b;$HOME 'q' \"d\" *"
-    ended = device.run([device.python, "-c", "import sys; print(sys.argv[1])", odd], 30)
-    assert ended.stdout == odd + "\n"
+def test_odd_names_and_arguments_travel(device, tmp_path):
+    folder = tmp_path / "o d'd; $(x)"
+    folder.mkdir()
+    for number, name in enumerate(ODD):
+        (folder / name).write_text(str(number))
+    remote = device.place(folder) + "/p; $(q) '\n'"
+    device.push(folder, remote)
+    device.pull(remote, tmp_path / "back")
+    assert {p.name: p.read_text() for p in (tmp_path / "back").iterdir()} == {n: str(i) for i, n in enumerate(ODD)}
+    code = "import json, sys; print(json.dumps(sys.argv[1:]))"
+    assert json.loads(device.run([device.python, "-c", code, *ODD], 20).stdout) == ODD
+    device.remove(remote)
+    assert not Path(remote).exists()
 
 
 def test_lines_are_handed_on(device):

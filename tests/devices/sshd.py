@@ -21,7 +21,7 @@ from edgesmith.bench.pipe import die_with_parent
 from edgesmith.devices.entry import DeviceEntry
 
 SSHD = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/sbin")
-needs_sshd = pytest.mark.needs(program="sshd")
+needs_sshd = pytest.mark.needs(program=("sshd", "ssh", "ssh-keygen"))
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,19 @@ class Server:
     def fingerprint(self) -> str:
         line = subprocess.run(["ssh-keygen", "-lf", str(self.folder / "host.pub")], capture_output=True, text=True)
         return line.stdout.split()[1]
+
+
+def logged_python(folder: Path) -> Path:
+    """An interpreter that writes down what it is asked to run."""
+    path = folder / "python"
+    path.write_text(f'#!/bin/sh\necho "$@" >>"{folder}/asked"\nexec "{sys.executable}" "$@"\n')
+    path.chmod(0o755)
+    return path
+
+
+def asked(folder: Path) -> str:
+    """What it wrote down."""
+    return (folder / "asked").read_text()
 
 
 def free_port() -> int:

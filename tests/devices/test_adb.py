@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
+import getpass
+import os
 import re
+import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,9 +17,9 @@ from edgesmith.bench.run import infer, measure
 from edgesmith.devices.adb import AdbDevice
 from edgesmith.devices.entry import DeviceEntry, Runner
 from edgesmith.devices.fake_adb import Phone, serving
+from edgesmith.devices.processes import Completed
 from edgesmith.errors import ConnectionLost, DeviceBusy, LoginRefused, MissingResource
 from tests.bench.samples import QUICK, model, rows
-from tests.devices.test_ssh import ODD
 
 pytestmark = pytest.mark.needs(program="adb")
 
@@ -35,19 +39,6 @@ def reach(phone, tmp_path):
             )
 
         yield reach_
-
-
-def test_odd_names_and_arguments_travel(reach, tmp_path):
-    device, folder = reach(), tmp_path / "o d'd; $(x)"
-    folder.mkdir()
-    for number, name in enumerate(ODD):
-        (folder / name).write_text(str(number))
-    remote = device.place(folder) + "/p; $(q) '\n'"
-    device.push(folder, remote)
-    device.pull(remote, tmp_path / "back")
-    assert {p.name: p.read_text() for p in (tmp_path / "back").iterdir()} == {n: str(i) for i, n in enumerate(ODD)}
-    code = "import json, sys; print(json.dumps(sys.argv[1:]))"
-    assert json.loads(device.run([sys.executable, "-c", code, *ODD], 20).stdout) == ODD
 
 
 @pytest.mark.parametrize(
@@ -89,6 +80,30 @@ def test_one_measures_at_a_time(reach):
         pass
 
 
+def test_a_lock_that_a_dead_process_left_is_taken_over_and_anothers_is_not(reach, tmp_path):
+    (lock := tmp_path / "there" / "busy").mkdir(parents=True)
+    with subprocess.Popen(["true"]) as dead:
+        dead.wait()
+    us = f"{getpass.getuser()}@{socket.gethostname()}"
+    for other in (f"{us} process {os.getpid()}", f"somebody@elsewhere process {dead.pid}", "", us):
+        (lock / "who").write_text(other)
+        with pytest.raises(DeviceBusy, match=other or "somebody"), reach().reserve():
+            pass
+        assert (lock / "who").read_text() == other
+    (lock / "who").write_text(f"{us} process {dead.pid}\n")
+    with reach().reserve():
+        assert (lock / "who").read_text() == f"{us} process {os.getpid()}\n"
+    assert list((tmp_path / "there").iterdir()) == []
+
+
+def test_a_program_for_another_processor_is_named(reach, tmp_path):
+    (tool := tmp_path / "tool").write_bytes(b"\x7fELF" + bytes(60))
+    tool.chmod(0o755)
+    with pytest.raises(MissingResource, match="for another processor") as caught:
+        reach().run([str(tool)], 10)
+    assert caught.value.todo == "build it for this device"
+
+
 def program(path: Path, text: str) -> Path:
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)
@@ -117,6 +132,35 @@ def test_a_program_that_does_not_answer_is_a_row(reach, tmp_path, text, state, w
     (row,) = measure(device, tmp_path / "job", {"net": model(tmp_path / "m")}, rows(), QUICK, "net").measurements
     assert row.state == state
     assert re.search(words, row.reason)
+
+
+def test_a_plan_for_another_processor_and_a_clock_that_was_set_are_notes(reach, tmp_path):
+    tool = program(tmp_path / "perf", "echo 'P50 Latency: 0.00435 s'")
+    device = reach(runners={"null": Runner("onnxruntime_perf_test", str(tool))})
+    planned = "x86" if device.info().instruction_set == "arm64" else "arm64"
+    exported = {"net": dataclasses.replace(model(tmp_path / "m"), instruction_set=planned)}
+    ask, dates = device.run, iter(["1000", "5000"])
+
+    def run(argv, timeout_s, on_line=None):
+        return Completed(0, next(dates), "") if argv == ["date", "+%s"] else ask(argv, timeout_s, on_line)
+
+    device.run = run
+    (row,) = measure(device, tmp_path / "job", exported, rows(), QUICK, "net").measurements
+    assert any(f"quantized for {planned} but run on" in note for note in row.notes)
+    assert any("wall clock was set by +" in note for note in row.notes)
+
+
+def test_a_phone_unplugged_in_a_job_ends_it_by_name(phone, reach, tmp_path):
+    tool = program(tmp_path / "perf", "echo 'P50 Latency: 0.00435 s'")
+    device = reach(runners={"null": Runner("onnxruntime_perf_test", str(tool))})
+
+    def unplug(line: str) -> None:
+        if line.startswith("round 2"):
+            phone.unplug()
+
+    with pytest.raises(ConnectionLost) as caught:
+        measure(device, tmp_path / "job", {"net": model(tmp_path / "m")}, rows(), QUICK, "net", progress=unplug)
+    assert caught.value.exit_code == 3
 
 
 def test_without_a_runner_or_a_program_nothing_is_measured(reach, tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import signal
 import sys
@@ -20,10 +19,9 @@ from edgesmith.devices.local import LocalDevice
 from edgesmith.devices.ssh import SshDevice
 from edgesmith.errors import ConnectionLost, DeviceBusy, HostKeyRefused, LoginRefused, MissingResource
 from tests.bench.samples import QUICK, model, rows
-from tests.devices.sshd import free_port, serving
+from tests.devices.sshd import free_port, needs_sshd, serving
 
-pytestmark = pytest.mark.needs(program="sshd")
-ODD = ["a b", "it's", '"q"', "x;echo y", "$(touch z)", "new\nline", "-rf", "*", "ünï", "back\\slash"]
+pytestmark = needs_sshd
 
 
 @pytest.fixture(scope="module")
@@ -117,21 +115,6 @@ def test_through_a_jump_host(server, reach):
 def test_an_address_is_never_an_option():
     with pytest.raises(errors.UsageError):
         SshDevice(DeviceEntry("bad", "ssh", "-oProxyCommand=touch x"))
-
-
-def test_odd_names_and_arguments_travel(reach, tmp_path):
-    device, folder = reach(), tmp_path / "o d'd; $(x)"
-    folder.mkdir()
-    for number, name in enumerate(ODD):
-        (folder / name).write_text(str(number))
-    remote = device.place(folder) + "/p; $(q) '\n'"
-    device.push(folder, remote)
-    device.pull(remote, tmp_path / "back")
-    assert {p.name: p.read_text() for p in (tmp_path / "back").iterdir()} == {n: str(i) for i, n in enumerate(ODD)}
-    code = "import json, sys; print(json.dumps(sys.argv[1:]))"
-    assert json.loads(device.run([device.python, "-c", code, *ODD], 20).stdout) == ODD
-    device.remove(remote)
-    assert not Path(remote).exists()
 
 
 def test_a_broken_push_goes_on_where_it_was(reach, tmp_path):

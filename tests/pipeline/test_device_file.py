@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,7 @@ from edgesmith.errors import MissingResource, UsageError
 from edgesmith.pipeline.device_file import device_spec, find_device, load_facts, read_devices
 from edgesmith.pipeline.options import call, spec_problems
 from tests.bench.samples import model
-from tests.devices.sshd import serving
+from tests.devices.sshd import asked, logged_python, needs_sshd, serving
 
 GOOD = """
 devices:
@@ -88,14 +89,44 @@ def test_an_entry_is_a_recipes_device_too(tmp_path):
     assert isinstance(open_device(DeviceEntry("local")), LocalDevice) and "ssh" in DEVICES.names()
 
 
-@pytest.mark.needs(program="sshd")
+def test_the_runtimes_of_a_row_are_known_ones(tmp_path):
+    (tmp_path / "d.yaml").write_text("devices: {pi: {runtimes: [ort, warp]}}")
+    with pytest.raises(UsageError, match=r"devices\.pi\.runtimes: no such one as 'warp'"):
+        read_devices(tmp_path / "d.yaml")
+
+
+def listed(server, folder: Path, **changes) -> list[str]:
+    """A device file that names the server "far", as words of the command line."""
+    entry = server.entry(folder / "there")
+    names = ("transport", "address", "port", "user", "python", "root", "known_hosts", "identity")
+    row = {name: getattr(entry, name) for name in names}
+    (folder / "devices.yaml").write_text(json.dumps({"devices": {"far": {**row, **changes}}}))
+    return ["--devices", str(folder / "devices.yaml"), "--json"]
+
+
+@pytest.mark.slow
+@needs_sshd
+def test_a_recipe_is_judged_and_timed_behind_ssh(tmp_path, capfd):
+    recipe = {
+        "name": "far",
+        "data": {"use": "digits", "holdout": 0.05},
+        "model": {"use": "resnet", "size": 32, "width": 8, "embedding": 16, "classes": 10},
+        "targets": {"required": ["ort-fp32"]},
+        "bench": {"blocks": 3, "block_size": 2, "warmup": 1},
+    }
+    (tmp_path / "far.yaml").write_text(json.dumps(recipe))
+    with serving(tmp_path / "sshd") as server:
+        where = listed(server, tmp_path, python=str(logged_python(tmp_path)), runtimes=["ort"])
+        invoke(["run", str(tmp_path / "far.yaml"), "--out", str(tmp_path / "out"), "--device", "far", *where])
+    report = json.loads(capfd.readouterr().out)
+    assert asked(tmp_path).count("edgesmith.bench.worker") == 2  # outputs, then times
+    assert report["device"]["name"] == "far" and "and not torch" in report["provenance"]["original"]
+
+
+@needs_sshd
 def test_the_command_line_measures_behind_ssh(tmp_path, capfd):
     with serving(tmp_path / "sshd") as server:
-        entry = server.entry(tmp_path / "there")
-        names = ("transport", "address", "port", "user", "python", "root", "known_hosts", "identity")
-        row = {name: getattr(entry, name) for name in names}
-        (tmp_path / "devices.yaml").write_text(json.dumps({"devices": {"far": row}}))
-        where = ["--devices", str(tmp_path / "devices.yaml"), "--json"]
+        where = listed(server, tmp_path)
         model(tmp_path / "m")
         assert invoke(["devices", "probe", "far", *where]) == 0
         assert json.loads(capfd.readouterr().out)["facts"]["name"] == "far"
