@@ -1,4 +1,4 @@
-"""What int8_speed.py and int8_accuracy.py compare: our artefacts, float ones, and those of other quantizers.
+"""What int8_{speed,accuracy,cifar}.py compare: our artefacts, float ones, and those of other quantizers.
 
 Other quantizers get the original float net, and, as "rewritten", the float net with everything our plan of that runtime
 changes before it quantizes (forms of activations, equalised channels). They are used as their documentation says:
@@ -108,8 +108,11 @@ def ort_quantizer(maker: Maker, file: Path, name: str, method: str = "MinMax") -
     return _adopted(maker, out)
 
 
-def nncf_quantizer(maker: Maker, file: Path, name: str, preset: str) -> Exported:
-    """NNCF's post-training quantization of an .onnx or .xml file. preset: "MIXED" or "PERFORMANCE"."""
+def nncf_quantizer(maker: Maker, file: Path, name: str, preset: str, transformer: bool = False) -> Exported:
+    """NNCF's post-training quantization of an .onnx or .xml file. preset: "MIXED" or "PERFORMANCE".
+
+    transformer: tell NNCF that the net is one, as its documentation asks for.
+    """
     import nncf
     import onnx
     import openvino
@@ -117,14 +120,16 @@ def nncf_quantizer(maker: Maker, file: Path, name: str, preset: str) -> Exported
     folder = maker.folder / name
     folder.mkdir(parents=True, exist_ok=True)
     samples: list[Any] = maker.batches(maker.calibration.count)
+    options = {"preset": getattr(nncf.QuantizationPreset, preset), "subset_size": len(samples)}
+    options |= {"model_type": nncf.ModelType.TRANSFORMER} if transformer else {}
     with _hushed():
         if file.suffix == ".onnx":
             data = nncf.Dataset([{maker.input_name: sample} for sample in samples])
             out = folder / f"{name}.onnx"
-            onnx.save(_quantize(nncf, onnx.load(str(file)), data, preset, len(samples)), str(out))
+            onnx.save(nncf.quantize(onnx.load(str(file)), data, **options), str(out))
         else:
             out = folder / f"{name}.xml"
-            model = _quantize(nncf, openvino.Core().read_model(str(file)), nncf.Dataset(samples), preset, len(samples))
+            model = nncf.quantize(openvino.Core().read_model(str(file)), nncf.Dataset(samples), **options)
             openvino.save_model(model, str(out), compress_to_fp16=False)
     return _adopted(maker, out)
 
@@ -134,10 +139,6 @@ def _adopted(maker: Maker, file: Path) -> Exported:
     folder = file.parent / "adopted"
     found = adopt(file, folder)
     return save_exported(folder, replace(found, preprocessing=maker.source.preprocessing), None)
-
-
-def _quantize(nncf: Any, model: Any, data: Any, preset: str, count: int) -> Any:
-    return nncf.quantize(model, data, preset=getattr(nncf.QuantizationPreset, preset), subset_size=count)
 
 
 @contextlib.contextmanager

@@ -63,7 +63,7 @@ class _Watcher(fx.Interpreter):
     def run_node(self, n: fx.Node) -> object:
         value = super().run_node(n)
         if n.name in self.edges:
-            self._see(self.edges[n.name], _rows(value, _has_channels(n)))
+            self._see(self.edges[n.name], _rows(value, n))
         return value
 
     def _see(self, edge: str, rows: Tensor) -> None:
@@ -147,19 +147,20 @@ def _spread(rows: Tensor, limit: int) -> Tensor:
     return rows[:, :, ::step]
 
 
-def _has_channels(node: fx.Node) -> bool:
-    """Whether axis 1 counts channels; in attention it may be the batch."""
+def _sample_axis(node: fx.Node) -> int:
+    """The axis that counts samples: the first whose length is not fixed. In attention it may not be the first."""
     shape = node.meta["val"].shape
-    return len(shape) > 1 and isinstance(shape[1], int)
+    return next((axis for axis, size in enumerate(shape) if not isinstance(size, int)), 0)
 
 
-def _rows(value: Tensor, has_channels: bool) -> Tensor:
-    """Samples, channels, values. Shape: (N, C, ...) -> (N, C, L); without channels (1, 1, L)."""
-    return (
-        value.float().flatten(2)
-        if has_channels and value.dim() > 2
-        else (value.float().unsqueeze(2) if has_channels else value.float().reshape(1, 1, -1))
-    )
+def _rows(value: Tensor, node: fx.Node) -> Tensor:
+    """Samples, channels, values. Shape: (N, C, ...) -> (N, C, L); (N, 1, L) where axis 1 does not count channels."""
+    shape, axis = node.meta["val"].shape, _sample_axis(node)
+    if not shape:
+        return value.float().reshape(1, 1, 1)
+    if axis or len(shape) == 1 or not isinstance(shape[1], int):
+        return value.float().movedim(axis, 0).reshape(value.shape[axis], 1, -1)
+    return value.float().reshape(*value.shape[:2], -1)
 
 
 def _fitting(program: Program, batch: Batch) -> Iterator[Batch]:

@@ -140,3 +140,32 @@ def test_a_batch_that_does_not_fit_is_refused() -> None:
         observe(captured("two"), [example()])
     with pytest.raises(UsageError, match="input 'x'"):
         observe(captured("linear"), [(torch.randn(2, 3, 9, 9),)])
+
+
+class Attention(nn.Module):
+    """Self-attention as vision transformers write it: samples move to axis 1 and back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv, self.project = nn.Linear(8, 24), nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = x.flatten(2)
+        n, t, _ = tokens.shape
+        q, k, v = self.qkv(tokens[..., :8]).reshape(n, t, 3, 2, 4).permute(2, 0, 3, 1, 4).unbind(0)
+        return self.project((q @ k.transpose(-2, -1)).softmax(-1).matmul(v).transpose(1, 2).reshape(n, t, 8))
+
+
+def test_attention_is_counted_sample_by_sample_wherever_the_samples_lie() -> None:
+    program, (images,) = capture(Attention().eval(), example()), example(batch=21)
+    whole = observe(program, [(images,)])
+    parts = observe(program, [(part,) for part in images.split(5)][::-1])
+    assert parts.samples == whole.samples == 21
+    for edge, seen in whole.edges.items():
+        again = parts.edges[edge]  # products of matrices round differently from one batch size to another
+        assert seen.seen == again.seen, edge
+        np.testing.assert_allclose([seen.low, seen.high], [again.low, again.high], rtol=1e-5, atol=1e-6)
+        if seen.mean is not None:
+            np.testing.assert_allclose(seen.mean, again.mean, rtol=1e-4, atol=1e-6)
+    permuted = whole.edges["permute:out"]
+    assert permuted.low.shape == (1,) and permuted.seen == 21 * 3 * 3 * 2 * 4
