@@ -50,7 +50,8 @@ class Exported:
 
     layer_names: module path -> tensor name in the file. layer_factors: for those that hold a multiple of the layer's
     value, channel by channel, the factors. layer_copies: other tensors of the same value, where each reader has its
-    own. products: where its work is, for placement. golden.npz holds seeded synthetic inputs ("in:<name>") and the
+    own. products: where its work is, for placement. operator_layers: what the file calls an operator or its value ->
+    the module path it was made from, for times by layer. golden.npz holds seeded synthetic inputs ("in:<name>") and the
     reference outputs ("out:<name>"). instruction_set: what an int8 plan was made for, "" for float.
     `root` is where it was loaded from and is not saved.
     """
@@ -65,6 +66,7 @@ class Exported:
     layer_factors: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     layer_copies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     products: tuple[Product, ...] = ()
+    operator_layers: Mapping[str, str] = field(default_factory=dict)
     preprocessing: Preprocessing | None = None
     labels: tuple[str, ...] = ()
     plan_digest: str | None = None

@@ -35,6 +35,7 @@ EXTRA_OF = {
     "kornia": "train",
     "tensorboard": "logs",
     "ray": "fleet",
+    "jinja2": "kits",
 }
 
 

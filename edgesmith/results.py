@@ -89,6 +89,36 @@ class Placement:
 
 
 @dataclass(frozen=True)
+class LayerTime:
+    """What one layer takes in an inference, by the runtime's own profiler; all kernels it was split into together.
+
+    layer: module path; "" for what belongs to no layer (a conversion), then `op` says what it is. members: other layers
+    that are computed in the same kernel. op: the runtime's own kinds of operators. ms: mean over the runs. share: of
+    the time of all operators, 0..1.
+    """
+
+    layer: str
+    op: str
+    ms: Interval
+    share: float
+    members: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LayerTimes:
+    """The layers in the order of execution. whole_ms: a run under the profiler, which is slower than one without.
+
+    mapped: share of the operators' time that has a module path, 0..1.
+    """
+
+    rows: tuple[LayerTime, ...]
+    whole_ms: Interval
+    runs: int
+    mapped: float
+    source: str
+
+
+@dataclass(frozen=True)
 class Measurement:
     """One candidate on one device. state is "measured", or "failed" / "not_measured" with the reason.
 
@@ -113,6 +143,7 @@ class Measurement:
     scenario: Scenario = "single-stream"
     streams: int = 1
     wall_ms: tuple[float, ...] = ()
+    layers: LayerTimes | None = None
 
     @property
     def rows_per_s(self) -> tuple[float, ...]:

@@ -25,6 +25,7 @@ from edgesmith.errors import EdgesmithError, MissingPackage, MissingResource
 from edgesmith.records import to_json
 from edgesmith.runtimes import RUNTIMES
 from edgesmith.runtimes.executed import placement, told_by
+from edgesmith.runtimes.profile import layer_times, profiled_by
 from edgesmith.runtimes.session import RunOptions, Session, is_timed
 from edgesmith.tensors import Arrays
 
@@ -110,6 +111,15 @@ class Subject:
         """Where the work is done, as far as the runtime can tell."""
         told = told_by(self._session)
         return {"placement": to_json(placement(self._exported, told)) if told is not None else None}
+
+    def profile(self) -> dict[str, Any]:
+        """Times by layer, as far as the runtime has a profiler."""
+        found = profiled_by(self._session, self._feeds, self._job.schedule.profiled)
+        return {"layers": to_json(layer_times(self._exported, found)) if found is not None else None}
+
+    def peak(self) -> dict[str, Any]:
+        """Peak memory so far."""
+        return {"peak_bytes": peak_bytes()}
 
     def finish(self) -> dict[str, Any]:
         """Peak memory so far. A library that crashes while it is closed takes no sample away: the answer is out."""

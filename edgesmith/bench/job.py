@@ -19,6 +19,7 @@ from edgesmith.errors import DamagedArtifact, MissingResource, UsageError
 from edgesmith.results import SCENARIOS, DeviceInfo, Measurement, Scenario
 from edgesmith.tensors import Arrays
 
+LAYER_RUNS = 50  # of a profile, by default
 JOB, INPUTS, RESULT = "job.json", "inputs.npz", "result.json"
 
 
@@ -38,6 +39,7 @@ class Schedule:
 
     scenario: single-stream runs one after another; offline is the same and asks for rows a second; multi-stream
     runs in `streams` sessions at once; in cold-start a block is a fresh process that loads and answers once.
+    profiled: after the blocks, so many runs under the runtime's own profiler for times by layer.
     """
 
     blocks: int = 10
@@ -46,6 +48,7 @@ class Schedule:
     batch: int = 1
     scenario: Scenario = "single-stream"
     streams: int = 1
+    profiled: int = 0
 
 
 @dataclass(frozen=True)
@@ -116,14 +119,16 @@ def check_job(job: Job) -> None:
 
 
 def _check_schedule(schedule: Schedule) -> None:
-    counts = {name: value for name, value in vars(schedule).items() if name != "scenario"}
-    if min(counts.values()) < 1:
+    counts = {name: value for name, value in vars(schedule).items() if name not in ("scenario", "profiled")}
+    if min(counts.values()) < 1 or schedule.profiled < 0:
         raise UsageError(f"{', '.join(counts)} of at least 1", f"{counts}", "")
     if schedule.scenario not in SCENARIOS:
         todo = f"choose from: {', '.join(SCENARIOS)}"
         raise UsageError(f"scenario {schedule.scenario!r}", "no such scenario", todo)
     if schedule.streams > 1 and schedule.scenario != "multi-stream":
         raise UsageError(f"{schedule.streams} streams", f"the scenario is {schedule.scenario}", "ask for multi-stream")
+    if schedule.profiled and schedule.scenario == "cold-start":
+        raise UsageError("times by layer of a cold start", "one inference is too few", "ask for single-stream")
     if schedule.block_size > 1 and schedule.scenario == "cold-start":
         raise UsageError(f"blocks of {schedule.block_size}", "a process starts cold once", "ask for blocks of 1")
 

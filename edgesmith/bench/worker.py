@@ -21,7 +21,7 @@ from edgesmith.bench.pipe import Child, die_with_parent
 from edgesmith.devices.facts import this_machine
 from edgesmith.errors import EdgesmithError
 from edgesmith.records import from_json
-from edgesmith.results import Latency, Measurement, Placement
+from edgesmith.results import Latency, LayerTimes, Measurement, Placement
 from edgesmith.targets import CPU_INSTRUCTION_SETS
 
 _SOURCE = Path(__file__).resolve().parents[2]
@@ -47,6 +47,7 @@ class Trial:
         self._state: Literal["measured", "failed", "not_measured"] = "measured"
         self._reason = ""
         self._placement: Placement | None = None
+        self._layers: LayerTimes | None = None
 
     def start(self) -> None:
         """Start the child and load the model."""
@@ -94,21 +95,36 @@ class Trial:
 
     def place(self) -> None:
         """Ask where the work is done; who cannot answer, or breaks over it, keeps the outputs there are."""
-        if self._child is None:
-            return
-        try:
-            found = self._child.ask({"do": "place"}, self._job.timeout_s)
-        except EdgesmithError as error:
-            self._facts["unplaced"] = error.found
-            self.end()
-            return
-        self._facts["unplaced"] = found.get("reason", "")
+        found = self._besides("place", "unplaced")
         if found.get("placement"):
             self._placement = replace(from_json(Placement, found["placement"]), target=self.candidate.name)
 
+    def profile(self) -> None:
+        """Ask for times by layer; who cannot answer, or breaks over it, keeps the samples there are."""
+        self.ask("peak")  # a profiler takes memory of its own
+        found = self._besides("profile", "unprofiled")
+        if found.get("layers"):
+            self._layers = from_json(LayerTimes, found["layers"])
+        elif found and not self._facts["unprofiled"]:
+            self._facts["unprofiled"] = f"{self._facts['engine']} has no profiler here"
+
+    def _besides(self, do: str, reason: str) -> dict[str, Any]:
+        """Ask for what takes no sample away when it fails; then the fact `reason` says why."""
+        if self._child is None:
+            return {}
+        try:
+            found: dict[str, Any] = self._child.ask({"do": do}, self._job.timeout_s)
+        except EdgesmithError as error:
+            self._facts[reason] = error.found
+            self.end()
+            return {}
+        self._facts[reason] = found.get("reason", "")
+        return found
+
     def finish(self) -> None:
         """Ask for the memory peak and end the child."""
-        self.ask("finish")
+        if self._layers is None:
+            self.ask("finish")
         self.end()
 
     def end(self) -> None:
@@ -139,6 +155,7 @@ class Trial:
             streams=self._job.schedule.streams,
             wall_ms=tuple(self._walls) if done else (),
             placement=self._placement,
+            layers=self._layers,
         )
 
     def _give_up(self, state: Literal["failed", "not_measured"], reason: str) -> None:
@@ -152,6 +169,8 @@ def _notes(facts: dict[str, Any]) -> Iterator[str]:
         yield f"not steady after {facts['warmup']} runs of warm-up"
     if facts.get("unplaced"):
         yield f"where its work is done is not known: {facts['unplaced']}"
+    if facts.get("unprofiled"):
+        yield f"times by layer are not known: {facts['unprofiled']}"
     planned, here = facts.get("instruction_set", ""), this_machine().instruction_set
     if planned in CPU_INSTRUCTION_SETS and planned != here:
         yield f"warning: quantized for {planned} but run on {here}: a plan made for it may be faster and more accurate"
@@ -183,6 +202,8 @@ def _latency(trials: dict[str, Trial], job: Job, say: Callable[[str], None]) -> 
         say(f"round {number} of {job.schedule.blocks}")
         order += [name for name in names if trials[name].ask("block", f"block {number}")]
     for trial in trials.values():
+        if job.schedule.profiled:
+            trial.profile()
         trial.finish()
     return order
 

@@ -11,6 +11,7 @@ import typer
 from typer.exceptions import TyperException
 
 from edgesmith.cli import (
+    app_kit,
     bench,
     devices,
     doctor,
@@ -39,6 +40,7 @@ app = typer.Typer(
 )
 for verb in (run, train, search, quantize, export, bench, verify, report, predict, doctor, devices, inspect):
     app.command(verb.__name__.rpartition(".")[2])(verb.command)
+app.command("app")(app_kit.command)
 
 
 @app.callback(invoke_without_command=True)

@@ -20,6 +20,7 @@ def command(
     blocks: int = typer.Option(10, min=2, help="Rounds; every candidate runs one block a round"),
     block_size: int = typer.Option(20, min=1, help="Calls a block; in cold-start a block is one process"),
     warmup: int = typer.Option(20, min=1, help="Warm-up calls at least"),
+    layers: bool = typer.Option(False, "--layers", help="Also times by layer, by each runtime's own profiler"),
     reference: str | None = typer.Option(
         None, help="Candidate the ratios are to [default: torch-fp32, else the first]"
     ),
@@ -28,13 +29,15 @@ def command(
     json: m.Json = False,
 ) -> int:
     """Time candidates in interleaved blocks; every sample is kept, percentiles come with intervals."""
-    from edgesmith.bench.job import Schedule
+    from edgesmith.bench.job import LAYER_RUNS, Schedule
     from edgesmith.errors import worst
     from edgesmith.pipeline.device_file import open_named
     from edgesmith.pipeline.foreign import Sweep, bench_files
+    from edgesmith.report.layers import layer_table
 
     calls, sessions = 1 if scenario == "cold-start" else block_size, streams if scenario == "multi-stream" else 1
-    schedule = Schedule(blocks, calls, warmup, scenario=scenario, streams=sessions)  # type: ignore[arg-type]
+    profiled = LAYER_RUNS if layers else 0
+    schedule = Schedule(blocks, calls, warmup, 1, scenario, sessions, profiled)  # type: ignore[arg-type]
     sweep, where = (
         Sweep(schedule, _counts("--batch", batch), _counts("--threads", threads)),
         open_named(device, devices),
@@ -46,6 +49,8 @@ def command(
     else:
         output.print_table(result.header, result.rows)
         print("\n".join(result.remarks))
+        for measurement in result.record.measurements if layers else ():
+            output.print_table(*layer_table(measurement))
     states = {measurement.state for measurement in result.record.measurements}
     return worst({"failed": 1, "not_measured": 3, "measured": 0}[state] for state in states)
 

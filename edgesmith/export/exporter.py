@@ -141,10 +141,12 @@ def record(
     places: dict[str, str] | Places,
     notes: tuple[str, ...] = (),
     operators: Mapping[str, tuple[str, ...]] | None = None,
+    operator_layers: Mapping[str, str] | None = None,
 ) -> Exported:
     """The record of a finished export whose main file is model<suffix>.
 
     operators: module path -> what the file calls the operator of this layer, where that is more than `names`.
+    operator_layers: the same for every operator, the other way round [default: the layers' own tensors].
     """
     found = places if isinstance(places, Places) else Places(places, {}, {})
     called = {path: (name,) for path, name in found.names.items()} | dict(operators or {})
@@ -160,6 +162,7 @@ def record(
         layer_factors=found.factors,
         layer_copies=found.copies,
         products=products(program, plan, target, called),
+        operator_layers=operator_layers or {name: path for path, name in found.names.items()},
         plan_digest=digest,
         notes=notes,
         root=out,

@@ -12,6 +12,7 @@ import edgesmith
 from edgesmith import records
 from edgesmith.artifact import Exported
 from edgesmith.export.exporter import (
+    Places,
     decomposed,
     failure,
     layer_places,
@@ -42,7 +43,8 @@ def export(program: Program, plan: QuantPlan | None, target: Target, out: Path) 
     records.write_bytes(out / f"model{target.suffix}", to_bytes(model))
     present = {name for node in model.graph.node for name in node.output}
     places = layer_places(lowered, exported, tensors_present(lowered, exported, present))
-    return record(program, plan, target, out, places, operators=operator_names(model, lowered, exported))
+    names, layers = operator_names(model, lowered, exported), operator_layers(model, program, lowered, exported, places)
+    return record(program, plan, target, out, places, operators=names, operator_layers=layers)
 
 
 def to_onnx(program: Program, exported: ExportedProgram, target: Target) -> onnx.ModelProto:
@@ -89,6 +91,34 @@ def operator_names(model: onnx.ModelProto, program: Program, exported: ExportedP
         if path is not None and path not in found:
             found[path] = tuple(name for one in chain for name in (one.name, one.output[0]))
     return found
+
+
+def operator_layers(
+    model: onnx.ModelProto, program: Program, lowered: Program, exported: ExportedProgram, places: Places
+) -> dict[str, str]:
+    """Node and tensor names of the file -> the layer of `program` they were made from.
+
+    What a rewrite or the quantization put between two layers belongs to the one that reads it first.
+    """
+    outputs = user_outputs(exported, lowered)
+    path_of = {name: path for path, name in places.names.items()}
+    path_of |= {outputs.get(node, node): path for path, node in operator_nodes(lowered, exported).items()}
+    found: dict[str, str] = {}
+    read_by: dict[str, str] = {}
+    for node in reversed(model.graph.node):
+        path = next((known[name] for known in (path_of, read_by) for name in node.output if name in known), "")
+        layer = _original(path, program)
+        found.update(dict.fromkeys((node.name, *node.output), layer))
+        read_by.update(dict.fromkeys(node.input, layer))
+    return {name: layer for name, layer in found.items() if name and layer}
+
+
+def _original(path: str, program: Program) -> str:
+    """The layer of the user's model that a rewritten one stands for: prelu for prelu.scaled."""
+    shorter = path
+    while shorter and shorter not in program.nodes:
+        shorter = shorter.rpartition(".")[0]
+    return shorter or path
 
 
 def module_scope(node: onnx.NodeProto) -> str:

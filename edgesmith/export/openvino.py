@@ -12,7 +12,7 @@ import openvino
 from edgesmith.artifact import Exported
 from edgesmith.errors import ExportFailed
 from edgesmith.export.exporter import decomposed, layer_places, prepared, quiet, record, tensors_present, unsupported
-from edgesmith.export.onnx import module_scope, operator_names, to_bytes, to_onnx
+from edgesmith.export.onnx import module_scope, operator_layers, operator_names, to_bytes, to_onnx
 from edgesmith.graph.capture import Program
 from edgesmith.quant import QuantPlan
 from edgesmith.targets import Target
@@ -33,7 +33,9 @@ def export(program: Program, plan: QuantPlan | None, target: Target, out: Path) 
     openvino.save_model(model, out / f"model{target.suffix}", compress_to_fp16=False)
     places = layer_places(lowered, exported, tensors_present(lowered, exported, _tensor_names(model)))
     notes = (_BF16_NOTE,) if target.precision == "bf16" else ()
-    return record(program, plan, target, out, places, notes, operator_names(onnx_model, lowered, exported))
+    names = operator_names(onnx_model, lowered, exported)
+    layers = operator_layers(onnx_model, program, lowered, exported, places)
+    return record(program, plan, target, out, places, notes, names, layers)
 
 
 def _converted(model: onnx.ModelProto, target: Target) -> openvino.Model:

@@ -12,7 +12,7 @@ import numpy as np
 from edgesmith import records
 from edgesmith.artifact import Exported
 from edgesmith.bench.feeds import batch_of, feed_of
-from edgesmith.bench.job import Schedule
+from edgesmith.bench.job import LAYER_RUNS, Schedule
 from edgesmith.bench.run import answer_all, measure
 from edgesmith.data.split import Evaluation, Split
 from edgesmith.devices import DEVICES
@@ -147,7 +147,7 @@ def time_targets(
 ) -> BenchRecord:
     """Latency of every target against the reference, in one interleaved run. Raises: UsageError for unfit inputs."""
     check_inputs(exported, inputs, reference)
-    schedule = Schedule(blocks=bench.blocks, block_size=bench.block_size, warmup=bench.warmup)
+    schedule = Schedule(bench.blocks, bench.block_size, bench.warmup, profiled=LAYER_RUNS if bench.layers else 0)
     return measure(
         device,
         folder,

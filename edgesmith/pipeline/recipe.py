@@ -58,7 +58,10 @@ class Targets:
 
 @dataclass(frozen=True)
 class Bench:
-    """Latency protocol: rounds of interleaved blocks; `warmup` is the least number of warm-up calls."""
+    """Latency protocol: rounds of interleaved blocks; `warmup` is the least number of warm-up calls.
+
+    layers: also times by layer, by each runtime's own profiler.
+    """
 
     __pydantic_config__ = _STRICT
     device: Spec = field(default_factory=lambda: {"use": "local"})
@@ -66,6 +69,7 @@ class Bench:
     blocks: Annotated[int, Field(ge=2)] = 10
     block_size: Positive = 20
     warmup: Positive = 20
+    layers: bool = False
 
 
 @dataclass(frozen=True)

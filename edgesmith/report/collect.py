@@ -11,7 +11,7 @@ import numpy as np
 from edgesmith import intervals
 from edgesmith.artifact import Exported
 from edgesmith.records import SCHEMA, to_json
-from edgesmith.report import training
+from edgesmith.report import layers, training
 from edgesmith.report.wording import STATE_WORD
 from edgesmith.results import Accuracy, Agreement, BenchRecord, Interval, Measurement, Placement, State, Verdict
 from edgesmith.targets import TARGETS
@@ -71,6 +71,7 @@ def collect(
         "accuracies": accuracies,
         "agreements": agreements,
         "latency": {name: m.latency.samples_ms for name, m in measured.items() if m.latency},
+        "layers": {name: layers.rows(m) for name, m in measured.items() if m.layers},
         "placement": placements or {},
         "training": {name: training.curves(epochs) for name, epochs in (histories or {}).items()},
         "search": search,

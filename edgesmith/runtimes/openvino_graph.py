@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgesmith.runtimes.executed import UNKNOWN, Executed
+from edgesmith.runtimes.profile import OperatorTime, Profile
 
 _PRECISION = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "u8": "int8", "i8": "int8", "f64": "fp64"}
 _SIZES = {"f64": 8, "f32": 4, "i32": 4, "f16": 2, "bf16": 2, "u8": 1, "i8": 1, "i64": 8}
@@ -29,10 +31,17 @@ def executed(compiled: Any, model: Any) -> tuple[Executed, ...]:
     return tuple(_executed(op, unit, macs) for op in ordered if _fact(op, "layerType") not in _NO_WORK)
 
 
+def timed(operators: Sequence[Executed], counted: Sequence[Mapping[str, float]], whole_ms: Sequence[float]) -> Profile:
+    """The operators with their times. counted: for each run, milliseconds by the operator's name."""
+    found = [OperatorTime(o.names, o.op, tuple(run.get(o.names[0], 0.0) for run in counted)) for o in operators]
+    return Profile(tuple(o for o in found if any(o.ms)), tuple(whole_ms), "openvino's performance counters")
+
+
 def _executed(op: Any, unit: str, macs: dict[str, int]) -> Executed:
     kind, run_in = _fact(op, "layerType"), _fact(op, "runtimePrecision")
     originals = [name.removesuffix(_SCALED) for name in _fact(op, "originalLayersNames").split(",") if name]
-    names = [op.get_friendly_name(), *originals, *(name.removesuffix(_WITHOUT_BIAS) for name in originals)]
+    called = [op.get_friendly_name(), *originals]
+    names = [*called, *(name.removesuffix(_WITHOUT_BIAS) for name in called)]
     moves = kind in _MOVES and not _is_constant(op)
     work = sum(macs.get(name, 0) for name in dict.fromkeys(originals))
     precision = UNKNOWN if kind == _FUSED else _PRECISION.get(run_in, run_in)

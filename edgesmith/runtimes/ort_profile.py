@@ -6,6 +6,7 @@ one that was is a QLinearConv. On x86, blocks of channels are padded, so shapes 
 
 from __future__ import annotations
 
+import bisect
 import json
 import math
 import re
@@ -15,6 +16,7 @@ from typing import Any
 
 from edgesmith.errors import EngineFailed
 from edgesmith.runtimes.executed import Executed
+from edgesmith.runtimes.profile import OperatorTime, Profile
 
 _PRODUCTS = re.compile(r"(Conv|Gemm|MatMul|Attention)")
 _INTEGER = re.compile(r"(QLinear|QGemm|QAttention|Integer|DynamicQuantize)")
@@ -34,6 +36,28 @@ def read_profile(file: Path) -> tuple[Executed, ...]:
         first = {str(event["name"]): event for event in reversed(nodes)}
         ordered = sorted(first.values(), key=lambda event: int(event["ts"]))
         return tuple(_executed(str(event["name"]), event["args"]) for event in ordered)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise EngineFailed(f"read the profile {file.name} of onnxruntime", f"{error!r}", "profile it again") from error
+
+
+def read_times(file: Path, runs: int) -> Profile:
+    """What every node took in each of the last `runs` runs. Raises: EngineFailed for another file, or fewer runs."""
+    try:
+        events = json.loads(file.read_text())
+        whole = sorted((e for e in events if e.get("name") == "model_run"), key=lambda event: int(event["ts"]))[-runs:]
+        starts = [int(event["ts"]) for event in whole]
+        nodes = [e for e in events if e.get("cat") == "Node" and e["name"].endswith("_kernel_time")]
+        if len(whole) != runs or not nodes:
+            raise ValueError(f"{len(whole)} runs of {len(nodes)} operators")
+        taken: dict[tuple[str, str], list[float]] = {}
+        for event in sorted(nodes, key=lambda event: int(event["ts"])):
+            run = bisect.bisect_right(starts, int(event["ts"])) - 1
+            key = (str(event["name"]), str(event["args"].get("node_index", "")))
+            if run >= 0:
+                taken.setdefault(key, [0.0] * runs)[run] += event["dur"] / 1e3
+        kinds = {str(event["name"]): str(event["args"]["op_name"]) for event in nodes}
+        operators = tuple(OperatorTime((_plain(key[0]),), kinds[key[0]], tuple(ms)) for key, ms in taken.items())
+        return Profile(operators, tuple(event["dur"] / 1e3 for event in whole), "onnxruntime's profile")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise EngineFailed(f"read the profile {file.name} of onnxruntime", f"{error!r}", "profile it again") from error
 

@@ -14,6 +14,7 @@ from torch import fx
 from edgesmith.artifact import Exported
 from edgesmith.errors import UsageError
 from edgesmith.runtimes.executed import Executed, Told
+from edgesmith.runtimes.profile import OperatorTime, Profile, rotated
 from edgesmith.runtimes.session import RunOptions, check_run, closed, foreign, must_exist, refused
 from edgesmith.tensors import Arrays, TensorSpec
 
@@ -21,6 +22,8 @@ _DTYPES = {torch.float32: "float32", torch.float16: "float16", torch.float64: "f
 _DTYPES |= {torch.int32: "int32", torch.uint8: "uint8", torch.int8: "int8", torch.bool: "bool"}
 
 _PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "fp64"}
+_MARK = "edgesmith:"  # before the names of nodes among the profiler's events; alone: a whole run
+_ON_CPU = torch.profiler.ProfilerActivity.CPU
 
 
 class TorchSession:
@@ -60,6 +63,27 @@ class TorchSession:
         operators = [Executed((n.name,), str(n.target), _precision(n), "CPU", macs.get(n.name, 0)) for n in nodes]
         return Told(tuple(operators), "CPU", "torch's program, run operator by operator")
 
+    def profiled(self, feeds: Sequence[Arrays], runs: int) -> Profile:
+        """Times of the program's nodes, each marked in torch's profiler. Raises: EngineFailed, UsageError."""
+        if self._vendor is None:
+            raise closed(self.engine)
+        walk, taken = _Marked(self._vendor), dict[str, list[float]]()
+        try:
+            with torch.inference_mode(), torch.profiler.profile(activities=[_ON_CPU]) as recorded:
+                for feed in rotated(feeds, runs):
+                    values = [torch.from_numpy(np.ascontiguousarray(feed[spec.name])) for spec in self.inputs]
+                    with torch.profiler.record_function(_MARK):
+                        walk.run(*values, enable_io_processing=False)
+        except RuntimeError as error:
+            raise refused(f"profile with {self.engine}", error) from error
+        for event in recorded.events():
+            if event.name.startswith(_MARK):
+                taken.setdefault(event.name.removeprefix(_MARK), []).append(event.time_range.elapsed_us() / 1e3)
+        whole = taken.pop("")
+        kinds = {node.name: str(node.target) for node in self._vendor.graph.nodes}
+        operators = tuple(OperatorTime((name,), kinds[name], tuple(ms[-runs:])) for name, ms in taken.items())
+        return Profile(operators, tuple(whole[-runs:]), "torch's profiler, operator by operator")
+
     def _execute(self, values: list[Any], taps: Sequence[str], inject: Arrays | None) -> tuple[Any, dict[str, Any]]:
         """Node by node; an injected node is not computed, its users get what was injected."""
         nodes = {node.name: node for node in self._vendor.graph.nodes}
@@ -78,6 +102,16 @@ class TorchSession:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._vendor = None
+
+
+class _Marked(fx.Interpreter):
+    """Marks every operator for the profiler by the name of its node."""
+
+    def run_node(self, node: fx.Node) -> Any:
+        if node.op != "call_function":
+            return super().run_node(node)
+        with torch.profiler.record_function(_MARK + node.name):
+            return super().run_node(node)
 
 
 class TorchRuntime:

@@ -23,7 +23,8 @@ from tests.runtimes.samples import expected, make
 SOURCE = Path(__file__).parents[2]
 ABSENT = ("torch", "pydantic", "typer", "onnx", "yaml", "rich")
 # What the worker and its children may load: the vocabulary and these packages (runtimes/torch.py needs torch anyway).
-VOCABULARY = ("errors", "plugins", "records", "tensors", "quant", "targets", "artifact", "results")
+VOCABULARY = ("errors", "plugins", "records", "tensors", "quant", "targets", "artifact", "results", "intervals")
+VOCABULARY += ("distributions",)
 PACKAGES = ("bench", "runtimes", "devices")
 NEEDED = [SOURCE / "edgesmith" / f"{name}.py" for name in ("__init__", *VOCABULARY)]
 NEEDED += sorted(path for package in PACKAGES for path in (SOURCE / "edgesmith" / package).glob("*.py"))

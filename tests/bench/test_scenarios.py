@@ -107,3 +107,14 @@ def test_a_record_of_before_the_scenarios_can_be_read():
     for name in ("scenario", "streams", "wall_ms"):
         del old[name]
     assert records.from_json(Measurement, old).scenario == "single-stream"
+
+
+def test_a_runtime_without_a_profiler_keeps_its_samples_and_says_so(tmp_path: Path):
+    (found,) = measured(tmp_path, Schedule(2, 2, 1, profiled=3), "a")
+    assert (found.state, found.layers) == ("measured", None) and found.peak_bytes
+    assert "times by layer are not known: null has no profiler here" in found.notes
+
+
+def test_a_cold_start_is_not_profiled():
+    with pytest.raises(UsageError, match="cold start"):
+        jobs.check_job(job("a", schedule=Schedule(2, 1, 1, scenario="cold-start", profiled=3)))

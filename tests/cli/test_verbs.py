@@ -54,6 +54,14 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_bench_gives_times_by_layer(edgesmith: Callable[..., Ended], built: Path) -> None:
+    words = ("bench", built / "build", "--inputs", "random:4", "--blocks", "2", "--block-size", "2", "--warmup", "1")
+    ended = edgesmith(*words, "--layers", "--json")
+    assert ended.code == 0, ended.err
+    for row in ended.json["measurements"]:
+        assert {"first.conv", "conv"} <= {one["layer"] for one in row["layers"]["rows"]}, row["target"]
+
+
 def test_export_says_what_it_made(edgesmith: Callable[..., Ended], tmp_path: Path) -> None:
     ended = edgesmith("export", FACTORY, *SHAPE, "--targets", "ort-fp32,tensorrt-fp16", "--out", tmp_path, "--json")
     assert ended.code == 3  # one target lacks its library

