@@ -29,7 +29,7 @@ from edgesmith.pipeline.latency_table import (
 )
 from edgesmith.pipeline.recipe import FOUND, LatencyGoal, Search
 from edgesmith.pipeline.run import Say
-from edgesmith.report.search import collected
+from edgesmith.report.sections.search import collected
 from edgesmith.results import Interval, State, Verdict
 from edgesmith.verify.gate import decide
 

@@ -1,4 +1,4 @@
-"""Drawings of a search as inline SVG: how the weights of operations moved, and the network that was found.
+"""The network that a search found, drawn as inline SVG: a chain of bars, or a cell of arcs.
 
 Colours come from the page's CSS; text passes through `html.escape`; each has a title and a description.
 """
@@ -9,65 +9,10 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from edgesmith.report.plots import COLOURS, WIDTH, svg
+from edgesmith.report.chart import COLOURS
 
-PANEL, GAP, COLUMNS = 92.0, 12.0, 4
+WIDTH = 480
 ROW, BOX = 26.0, 18.0
-
-
-def shares(weights: Mapping[str, Mapping[str, Sequence[float]]], colours: Mapping[str, int]) -> str:
-    """One small panel an edge: the weights of its operations over the epochs, stacked to 1; a pruned one ends.
-
-    weights: edge -> operation -> its weight in each epoch (0 once it is pruned).
-    """
-    side = (WIDTH - GAP * (COLUMNS - 1)) / COLUMNS
-    parts = []
-    for index, (edge, of_edge) in enumerate(weights.items()):
-        left, top = index % COLUMNS * (side + GAP), index // COLUMNS * (PANEL + GAP) + 14
-        parts.append(f'<text class="name" x="{left:.1f}" y="{top - 3:.1f}">{escape(edge)}</text>')
-        parts += _stack(of_edge, colours, (left, top, side, PANEL - 18))
-    height = round(-(-len(weights) // COLUMNS) * (PANEL + GAP) + 4)
-    told = "; ".join(f"{edge}: ends with {_last(of_edge)}" for edge, of_edge in weights.items())
-    return svg(height, "Weights of the operations over the epochs, by edge", told, parts)
-
-
-def _stack(
-    of_edge: Mapping[str, Sequence[float]], colours: Mapping[str, int], box: tuple[float, float, float, float]
-) -> list[str]:
-    left, top, width, height = box
-    epochs = max(len(values) for values in of_edge.values())
-    step = width / max(epochs - 1, 1)
-    below = [0.0] * epochs
-    parts = [f'<path class="grid" d="M{left:.1f} {top:.1f}h{width:.1f}v{height:.1f}h-{width:.1f}z"/>']
-    for name, values in of_edge.items():
-        above = [low + value for low, value in zip(below, values)]
-        line = [f"{left + i * step:.1f} {top + height * (1 - share):.1f}" for i, share in enumerate(above)]
-        back = [f"{left + i * step:.1f} {top + height * (1 - share):.1f}" for i, share in enumerate(below)]
-        place = colours.get(name, 0) % COLOURS
-        if any(values):
-            parts.append(
-                f'<g class="c{place}"><title>{escape(name)}</title>'
-                f'<path class="share" d="M{"L".join([*line, *reversed(back)])}z"/></g>'
-            )
-        below = above
-    return parts
-
-
-def _last(of_edge: Mapping[str, Sequence[float]]) -> str:
-    alive = [name for name, values in of_edge.items() if values and values[-1] > 0]
-    return " or ".join(alive) or "nothing"
-
-
-def legend(colours: Mapping[str, int]) -> str:
-    """The colour of each operation, one below another in columns."""
-    parts, per_row = [], 3
-    for index, (name, place) in enumerate(colours.items()):
-        x, y = index % per_row * (WIDTH / per_row), index // per_row * 18 + 4
-        parts.append(
-            f'<g class="c{place % COLOURS}"><rect class="block" x="{x:.1f}" y="{y}" width="12" height="12"/></g>'
-            f'<text x="{x + 18:.1f}" y="{y + 10}">{escape(name)}</text>'
-        )
-    return svg(round(-(-len(colours) // per_row) * 18 + 6), "Colours of the operations", ", ".join(colours), parts)
 
 
 def chain(layers: Sequence[Mapping[str, Any]], colours: Mapping[str, int]) -> str:
@@ -113,3 +58,11 @@ def cell(title: str, links: Sequence[tuple[int, int, str]], colours: Mapping[str
         parts.append(f'<text class="node" x="{x[node]:.1f}" y="{middle + 4:.1f}" text-anchor="middle">{node}</text>')
     told = "; ".join(f"{operation} from {source} to {node}" for source, node, operation in links)
     return svg(round(2 * middle), title, told, parts)
+
+
+def svg(height: int, title: str, told: str, parts: Sequence[str]) -> str:
+    """A drawing with its title and description for screen readers."""
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(f"{title}. {told}")}">'
+        f"<title>{escape(title)}</title><desc>{escape(told)}</desc>{''.join(parts)}</svg>"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -43,6 +44,11 @@ def small(text: str) -> str:
     return f'<small class="soft">{escape(text)}</small>' if text else ""
 
 
+def note(text: str) -> str:
+    """A line under a figure; nothing for no text. Takes HTML."""
+    return f'<p class="again">{text}</p>' if text else ""
+
+
 def chip(state: str) -> str:
     """A state as a mark and a word, so that colour alone never carries it."""
     mark, word = wording.STATE_MARK[state], wording.STATE_WORD[state]
@@ -54,10 +60,21 @@ def verbatim(text: str, label: str) -> str:
     return f'<div class="scroll" role="region" aria-label="{label}" tabindex="0"><pre>{escape(text)}</pre></div>'
 
 
-def folded(title: str, what: str, body: str, is_open: bool = False) -> str:
+@dataclass(frozen=True)
+class Part:
+    """A section of the page. name: of its anchor. what: beside the title, in small print. is_open: not folded away."""
+
+    name: str
+    title: str
+    body: str
+    what: str = ""
+    is_open: bool = True
+
+
+def shown(part: Part) -> str:
     """A section that can be folded away."""
-    state = " open" if is_open else ""
+    state = " open" if part.is_open else ""
     return (
-        f'<details class="part"{state}><summary><h2>{escape(title)}</h2> <span class="soft">{escape(what)}</span>'
-        f"</summary>{body}</details>"
+        f'<details class="part" id="{part.name}"{state}><summary><h2>{escape(part.title)}</h2> '
+        f'<span class="soft">{escape(part.what)}</span></summary>{part.body}</details>'
     )

@@ -6,9 +6,13 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from edgesmith.report import drawings, plots, wording
-from edgesmith.report.markup import chip, table
+from edgesmith.report import drawings, wording
+from edgesmith.report.chart import Chart, axis, colour, drawing, figure, figures, line
+from edgesmith.report.commands import again
+from edgesmith.report.markup import Part, chip, note, table
+from edgesmith.report.sections.training import curve
 
+COLUMNS = 4  # panels side by side
 SERIES = {
     "temperature": "temperature",
     "operations": "operations alive",
@@ -36,19 +40,47 @@ def collected(record: Mapping[str, Any], history: Mapping[str, Any]) -> dict[str
     }
 
 
-def section(search: Mapping[str, Any] | None) -> str:
-    """The part of the page; "" without a search."""
+def section(report: Mapping[str, Any]) -> Part | None:
+    """How the search annealed, and what it found; None without one."""
+    search = report.get("search")
     if not search:
-        return ""
-    colours = _colours(search)
-    drawn = [_curve(search, name, index) for index, name in enumerate(SERIES)]
-    weights = drawings.shares(search["weights"], colours) + drawings.legend(colours) if search["weights"] else ""
-    figures = _figure("Weights of the operations, edge by edge", weights, _weights(search)) if weights else ""
-    figures += _figure("The network that was found", _network(search["layers"], colours), _layers(search["layers"]))
-    return (
-        f'<h2 id="search">Search</h2>{_outcome(search)}<div class="plots">{figures}</div>'
-        f'<div class="plots three">{"".join(drawn)}</div>{_epochs(search)}'
-    )
+        return None
+    colours, made = _colours(search), again(report, "search")
+    curves = [_curve(search, name, index) for index, name in enumerate(SERIES)]
+    weights = figure(_annealing(search, colours, made)) if search["weights"] else ""
+    found = _network(search["layers"], colours)
+    drawn = drawing("The network that was found", found, _layers(search["layers"])) if found else ""
+    body = f"{_outcome(search)}{figures(weights, drawn)}{figures(*curves, narrow=True)}{_epochs(search)}"
+    return Part("search", "Search", body + note(made))
+
+
+def _annealing(search: Mapping[str, Any], colours: Mapping[str, int], made: str) -> Chart:
+    """One small panel an edge: the weights of its operations over the epochs, stacked to 1; a pruned one ends."""
+    edges, traces, named = list(search["weights"]), [], set()
+    rows = -(-len(edges) // COLUMNS)
+    layout: dict[str, Any] = {"grid": {"rows": rows, "columns": COLUMNS, "pattern": "independent", "ygap": 0.45}}
+    titles = []
+    for place, (edge, of_edge) in enumerate(search["weights"].items(), 1):
+        end = "" if place == 1 else str(place)
+        layout |= {f"xaxis{end}": axis(), f"yaxis{end}": axis(range=[0, 1], showticklabels=(place - 1) % COLUMNS == 0)}
+        where = {"xref": f"x{end} domain", "yref": f"y{end} domain", "x": 0, "y": 1.02, "yanchor": "bottom"}
+        titles.append({"text": edge, "showarrow": False, "xanchor": "left", "font": {"color": "var(--ink)"}, **where})
+        for name, values in of_edge.items():
+            trace = line(name, search["x"], values, colours[name], stackgroup=edge, legendgroup=name)
+            trace |= {"xaxis": f"x{end}", "yaxis": f"y{end}", "fillcolor": colour(colours[name], 0.75)}
+            traces.append(trace | {"showlegend": name not in named})
+            named.add(name)
+    told = "; ".join(f"{edge}: ends with {_last(of_edge)}" for edge, of_edge in search["weights"].items())
+    height = 110 * rows + 90
+    layout |= {"annotations": titles, "margin": {"l": 8, "r": 12, "t": 24, "b": 8}}
+    layout["legend"] = {"orientation": "h", "x": 0, "y": -60 / height, "yanchor": "top"}
+    caption = "Weights of the operations over the epochs, edge by edge; one that ends was pruned."
+    return Chart(caption, told, traces, _weights(search), layout, height, made)
+
+
+def _last(of_edge: Mapping[str, Sequence[float]]) -> str:
+    alive = [name for name, values in of_edge.items() if values and values[-1] > 0]
+    return " or ".join(alive) or "nothing"
 
 
 def _colours(search: Mapping[str, Any]) -> dict[str, int]:
@@ -82,8 +114,7 @@ def _curve(search: Mapping[str, Any], name: str, index: int) -> str:
     values = search["series"][name]
     if sum(value is not None for value in values) < 2:
         return ""
-    plot = plots.curve(SERIES[name], search["x"], values, index)
-    return f"<figure><figcaption>{escape(SERIES[name])}</figcaption>{plot}</figure>"
+    return curve(SERIES[name], search["x"], values, index)
 
 
 def _network(layers: Sequence[Mapping[str, Any]], colours: Mapping[str, int]) -> str:
@@ -96,14 +127,6 @@ def _network(layers: Sequence[Mapping[str, Any]], colours: Mapping[str, int]) ->
         links = [(int(w[1]), int(w[2]), str(row["operation"])) for w, row in zip(parts, layers) if w[0] == kind]
         drawn.append(f"<p>{escape(kind)}</p>{drawings.cell(f'{kind} cell', links, colours)}")
     return "".join(drawn)
-
-
-def _figure(caption: str, plot: str, numbers: str) -> str:
-    return (
-        f'<figure><figcaption>{escape(caption)}</figcaption><div class="box" role="region" '
-        f'aria-label="{escape(caption)}" tabindex="0">{plot}</div>'
-        f"<details><summary>The numbers behind this plot</summary>{numbers}</details></figure>"
-    )
 
 
 def _weights(search: Mapping[str, Any]) -> str:

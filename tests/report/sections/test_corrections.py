@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgesmith.report.corrections import section
+from edgesmith.report.sections.corrections import section
 from edgesmith.report.html import render
 from tests.report.sample import report
 
@@ -15,7 +15,9 @@ FOUND = {"target": "ort-int8", "samples": 32, "judged_on": "held-out samples", "
 
 
 def test_a_row_a_correction_with_its_interval() -> None:
-    page = section([{**FOUND, "rows": ROWS}])
+    part = section({"corrections": [{**FOUND, "rows": ROWS}]})
+    assert part is not None
+    page = part.body
     assert "+1.23" in page and "+0.90" in page and "+1.50" in page and "0.98765" in page and "21.73" in page
     assert "a &lt;b&gt; c" in page and "<b>" not in page.replace("<b></b>", "")
     assert "32 held-out samples" in page

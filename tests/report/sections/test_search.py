@@ -1,13 +1,13 @@
 from __future__ import annotations
 
+import json
 import re
+from html import unescape
 from typing import Any
-
-import pytest
 
 from edgesmith.report import drawings
 from edgesmith.report.html import render
-from edgesmith.report.search import collected, section
+from edgesmith.report.sections.search import collected, section
 from tests.report.sample import report
 
 VERDICT = {"check": "search_budget", "target": "ort-int8", "state": "pass", "asked": "", "found": "", "more": None}
@@ -26,6 +26,12 @@ LAYERS = [
     {"edge": "layer01", "operation": "identity", "shape": "8-8-s1-8x8", "cost_ms": -0.01},
 ]
 CELL = [{"edge": f"normal_{s}_{n}", "operation": op} for s, n, op in [(0, 2, "sep3"), (1, 2, "skip"), (2, 3, "sep3")]]
+
+
+def shown_of(found: dict[str, Any]) -> str:
+    part = section(report(search=found))
+    assert part is not None
+    return part.body
 
 
 def searched(**changes: Any) -> dict[str, Any]:
@@ -52,8 +58,8 @@ def test_a_pruned_operation_has_weight_0_from_then_on() -> None:
 
 
 def test_the_page_shows_curves_weights_network_budget_and_the_numbers_behind_them() -> None:
-    page = section(searched())
-    for words in ("temperature over the epochs", "operations alive", "Weights of the operations over the epochs"):
+    page = shown_of(searched())
+    for words in ("temperature: 0.2 at the end", "operations alive", "Weights of the operations over the epochs"):
         assert words in page
     assert "conv&lt;3&gt;" in page and "conv<3>" not in page  # escaped
     assert "1.36" in page
@@ -61,13 +67,12 @@ def test_the_page_shows_curves_weights_network_budget_and_the_numbers_behind_the
     assert re.search(r"layer01</th><td>conv&lt;3&gt;</td><td[^>]*>0</td><td[^>]*>2</td>", page)  # pruned in epoch 2
 
 
-def test_a_stack_fills_its_panel() -> None:
-    svg = drawings.shares({"edge": {"a": [0.25, 1.0], "b": [0.75, 0.0]}}, {"a": 0, "b": 1})
-    paths = re.findall(r'class="share" d="([^"]+)"', svg)
-    heights = [[float(y) for y in re.findall(r"[\d.]+ ([\d.]+)", path)] for path in paths]
-    top, bottom = min(heights[1]), max(heights[0])
-    assert heights[0][0] == pytest.approx(bottom - 0.25 * (bottom - top), abs=0.2)
-    assert heights[0][1] == heights[1][1] == pytest.approx(top, abs=0.2)  # b is gone, a fills the panel
+def test_a_panel_an_edge_with_its_operations_stacked() -> None:
+    spec = json.loads(unescape(re.findall(r'data-plot="([^"]+)"', shown_of(searched()))[0]))
+    traces = [(t["xaxis"], t["stackgroup"], unescape(t["name"]), t["y"]) for t in spec["data"]]
+    assert ("x2", "layer01", "conv<3>", [0.5, 0.0, 0.0]) in traces and ("x2", "layer01", "identity", [0.5, 1, 1]) in traces
+    assert [t["showlegend"] for t in spec["data"]] == [True, True, False, False]  # an operation once
+    assert [title["text"] for title in spec["layout"]["annotations"]] == ["layer00", "layer01"]
 
 
 def test_longer_layers_have_longer_bars_and_negative_costs_none() -> None:
@@ -77,10 +82,10 @@ def test_longer_layers_have_longer_bars_and_negative_costs_none() -> None:
 
 
 def test_cells_are_drawn_as_arcs_between_their_nodes() -> None:
-    page = section(searched(layers=CELL, latency=None))
+    page = shown_of(searched(layers=CELL, latency=None))
     assert page.count('class="line"') >= 3 and "normal cell" in page and "Latency budget" not in page
 
 
 def test_a_report_without_a_search_has_no_such_part() -> None:
-    assert section(None) == "" and 'id="search"' not in render(report())
+    assert section({}) is None and section({"search": None}) is None and 'id="search"' not in render(report())
     assert 'id="search"' in render(report(search=searched()))

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from html import escape
 from typing import Any
 
 from edgesmith.report import wording
-from edgesmith.report.markup import cell, folded, table
+from edgesmith.report.markup import Part, cell, table
 
 HEAD = ("Target", "Correction", "Is", "Worth, dB of SQNR", "The other way, dB", "Cosine")
 
 
-def section(found: Sequence[Mapping[str, Any]]) -> str:
-    """A row a correction and target; "" where none was measured."""
+def section(report: Mapping[str, Any]) -> Part | None:
+    """A row a correction and target; None where none was measured."""
     rows = []
-    for one in found:
+    for one in report.get("corrections", ()):
         where = f"{one['samples']} {one['judged_on']}"
         about = f'{escape(one["target"])} <span class="soft">{escape(where)}</span>'
         rows.append([about, "all as they are", "", "–", _db(one["sqnr_db"]), _cosine(one["cosine"])])
@@ -24,9 +24,9 @@ def section(found: Sequence[Mapping[str, Any]]) -> str:
             start = [escape(one["target"]), escape(row["correction"]), "on" if row["on"] else "off", worth]
             rows.append([*start, _db(row["sqnr_db"]), _cosine(row["cosine"])])
     if not rows:
-        return ""
+        return None
     body = table(HEAD, rows, "Corrections", 3)
-    return folded("Corrections of int8 plans", "each left out, simulated in torch", body)
+    return Part("corrections", "Corrections of int8 plans", body, "each left out, simulated in torch", is_open=False)
 
 
 def _db(value: float | None) -> str:

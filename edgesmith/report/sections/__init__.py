@@ -1,0 +1,1 @@
+"""The sections of the page: each has one function `section(report)`, None where the report has nothing for it."""
