@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from edgesmith.report.sections.corrections import section
 from edgesmith.report.html import render
+from edgesmith.report.sections.corrections import section
 from tests.report.sample import report
 
 GAIN = {"value": 1.234, "low": 0.9, "high": 1.5}
