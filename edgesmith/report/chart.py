@@ -42,11 +42,13 @@ class Chart:
 def figure(chart: Chart) -> str:
     """The plot as HTML: a caption, the drawing that page.js fills in, the table, the command."""
     spec = json.dumps(_plain({"data": chart.traces, "layout": _laid_out(chart)}), separators=(",", ":"))
-    numbers = f"<details><summary>The numbers behind this plot</summary>{chart.numbers}</details>"
+    numbers = (
+        f"<details><summary>The numbers behind this plot</summary>{chart.numbers}</details>" if chart.numbers else ""
+    )
     return (
         f"<figure><figcaption>{escape(chart.caption)}</figcaption>"
         f'<div class="plot" role="img" aria-label="{escape(f"{chart.caption} {chart.told}")}" '
-        f'style="height:{chart.height}px" data-plot="{escape(spec)}"></div>{numbers if chart.numbers else ""}{note(chart.again)}</figure>'
+        f'style="height:{chart.height}px" data-plot="{escape(spec)}"></div>{numbers}{note(chart.again)}</figure>'
     )
 
 

@@ -19,14 +19,10 @@ COLUMNS = (
     "p99, ms",
     "× {reference}",
     "× best float",
-    "× floor",
-    "Size, peak memory",
+    "Size",
     "Load, ms",
 )
-LEGEND = (
-    "Small print is the 95 % interval. A × says how many times faster; × floor says how many times the time is that "
-    "the multiply-accumulates alone would take."
-)
+LEGEND = "Small print is the 95 % interval. A × says how many times faster."
 
 
 def section(report: Mapping[str, Any]) -> Part:
@@ -61,7 +57,6 @@ def _target(row: Mapping[str, Any], report: Mapping[str, Any], name_metric: bool
         # One that was never timed says so once, by its verdict; a gap in a timed one says so in its cell.
         *(cell(row[name] if row["samples"] else None, wording.milliseconds) for name in ("p50", "p90", "p99")),
         *(cell(row[name] if row["samples"] else None, wording.times) for name in ("speedup", "speedup_float")),
-        cell(row.get("floor") if row["samples"] else None, wording.times),
         wording.size(row["size_bytes"]) + small(f"memory {wording.size(peak)}" if peak else ""),
         wording.milliseconds(row["load_ms"]) + small(f"later {wording.milliseconds(later)}" if later else ""),
     ]

@@ -25,9 +25,8 @@ def test_the_area_goes_with_the_size() -> None:
     part = section(found)
     assert part is not None
     across = [trace["marker"]["size"] for trace in spec(part.body)["data"][1:]]
-    assert across[0] / across[1] == pytest.approx(2.0, rel=1e-4) and across[0] / across[2] == pytest.approx(
-        2**0.5, rel=1e-4
-    )
+    assert across[0] / across[1] == pytest.approx(2.0, rel=1e-4)
+    assert across[0] / across[2] == pytest.approx(2**0.5, rel=1e-4)
 
 
 def test_intervals_are_the_bars_and_the_numbers_stand_behind() -> None:

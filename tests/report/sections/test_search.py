@@ -70,12 +70,8 @@ def test_the_page_shows_curves_weights_network_budget_and_the_numbers_behind_the
 def test_a_panel_an_edge_with_its_operations_stacked() -> None:
     spec = json.loads(unescape(re.findall(r'data-plot="([^"]+)"', shown_of(searched()))[0]))
     traces = [(t["xaxis"], t["stackgroup"], unescape(t["name"]), t["y"]) for t in spec["data"]]
-    assert ("x2", "layer01", "conv<3>", [0.5, 0.0, 0.0]) in traces and (
-        "x2",
-        "layer01",
-        "identity",
-        [0.5, 1, 1],
-    ) in traces
+    assert ("x2", "layer01", "conv<3>", [0.5, 0.0, 0.0]) in traces
+    assert ("x2", "layer01", "identity", [0.5, 1.0, 1.0]) in traces
     assert [t["showlegend"] for t in spec["data"]] == [True, True, False, False]  # an operation once
     assert [title["text"] for title in spec["layout"]["annotations"]] == ["layer00", "layer01"]
 
