@@ -1,8 +1,9 @@
-"""edgesmith report: the page of a run, again, from its JSON alone."""
+"""edgesmith report: the page of a run, again, from its JSON alone; or two runs side by side."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -11,23 +12,23 @@ from edgesmith.cli import output
 
 def command(
     run: Path = typer.Argument(..., help="Folder of a run, or a report.json"),
+    later: Path | None = typer.Argument(None, help="Another run: show what changed, and whether it is noise"),
     out: Path | None = typer.Option(None, help="Where to write [default: report.html beside the JSON]"),
     json: bool = typer.Option(False, "--json", help="One JSON object on stdout."),
 ) -> int:
-    """Rebuild report.html from report.json; needs no runtime and no torch."""
+    """Rebuild report.html from report.json, or compare two runs; needs no runtime and no torch."""
     from edgesmith import records
-    from edgesmith.errors import DamagedArtifact
+    from edgesmith.errors import UsageError
     from edgesmith.report.html import render
     from edgesmith.report.table import lines
 
-    source = run / "report.json" if run.is_dir() else run
-    report = records.read(source)
+    if later is not None:
+        if out is not None:
+            raise UsageError("report of two runs with --out", "they make no page", "leave --out out")
+        return _compared(run, later, json)
+    source = _file(run)
+    report, (text, shown) = _read(source, lambda report: (render(report), lines(report)))
     page = out or source.with_suffix(".html")
-    try:
-        text, shown = render(report), lines(report)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        found = f"it is no report ({type(error).__name__}: {error})"
-        raise DamagedArtifact(f"read report {source}", found, "name the folder of a run") from error
     records.write_bytes(page, text.encode())
     if json:
         output.print_json(report)
@@ -35,3 +36,39 @@ def command(
         print("\n".join(shown))
         print(f"\n{page}")
     return 0
+
+
+def _compared(run: Path, later: Path, json: bool) -> int:
+    from edgesmith.report import compare
+
+    before, _ = _read(_file(run), lambda report: compare.compare(report, report))
+    _, changes = _read(_file(later), lambda report: compare.compare(before, report))
+    if json:
+        output.print_json({"before": run, "after": later, "changes": changes})
+    else:
+        print("\n".join(compare.lines(changes)))
+    return 0
+
+
+def _file(run: Path) -> Path:
+    """The JSON of a run. Raises: MissingResource for a run that has not come to its report."""
+    from edgesmith.errors import MissingResource
+
+    source = run / "report.json" if run.is_dir() else run
+    if run.is_dir() and not source.exists():
+        found = "no report.json: it was interrupted, or it is no run" if any(run.iterdir()) else "an empty folder"
+        raise MissingResource(f"read the report of {run}", found, "run the same `edgesmith run` again, and it goes on")
+    return source
+
+
+def _read(source: Path, use: Any) -> tuple[Any, Any]:
+    """A report and what `use` makes of it. Raises: DamagedArtifact for what is no report."""
+    from edgesmith import records
+    from edgesmith.errors import DamagedArtifact
+
+    report = records.read(source)
+    try:
+        return report, use(report)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        found = f"it is no report ({type(error).__name__}: {error})"
+        raise DamagedArtifact(f"read report {source}", found, "name the folder of a run") from error
