@@ -41,14 +41,14 @@ def place(program: Program, rules: QuantRules, rewrites: Mapping[str, str], keep
     """Inputs of convolutions, linear layers and adds, and the outputs of these units, are quantized.
 
     A unit is the layer and the activation that the family fuses into it. What only moves values (pooling, reshape,
-    concat) shares numbers with its inputs. Outputs of the model stay float where the family can. keep_float: paths of
-    layers to leave out.
+    concat) shares numbers with its inputs. Outputs of the model stay float where the family can. So does the sum that a
+    transformer carries from block to block: its readers are float, and its outliers would set the step of all of it.
+    keep_float: paths of layers to leave out.
     """
     nodes = [node for node in program.module.graph.nodes if node.name in program.paths]
     floats = set(keep_float) | {path for path, form in rewrites.items() if form == "affine"}
-    layers = [
-        n for n in nodes if (is_weighted(n) or is_add(n)) and owner(program.paths[n.name], rewrites) not in floats
-    ]
+    computes = [n for n in nodes if is_weighted(n) or (is_add(n) and not _read_by_float_norm(n))]
+    layers = [n for n in computes if owner(program.paths[n.name], rewrites) not in floats]
     wanted = {value for layer in layers for value in float_inputs(layer)}
     units = _lowered_units(program, rewrites) if "prelu" in rules.fuses else {}
     tails = tuple(_tail(layer, rules, units) for layer in layers)
@@ -116,6 +116,12 @@ def _fused_summand(add: fx.Node, tails: Collection[fx.Node]) -> fx.Node | None:
     ready = [n for n in float_inputs(add) if is_weighted(n) and n in tails and len(n.users) == 1]
     same = source(add, 0).meta["val"].shape == source(add, 1).meta["val"].shape
     return ready[-1] if ready and same else None
+
+
+def _read_by_float_norm(add: fx.Node) -> bool:
+    """Whether a layer norm reads the sum, and no layer that computes in integers but a further sum does."""
+    readers = list(add.users)
+    return any(operator_name(n) == "layer_norm" for n in readers) and not any(is_weighted(n) for n in readers)
 
 
 def _read_by_activation(node: fx.Node) -> bool:

@@ -147,3 +147,41 @@ def test_shared_weights_get_a_grid_for_each_use(family: str, kept: list[str]) ->
     x = torch.randn(16, 3, 8, 8)
     wanted, found = net(x), apply_plan(program, plan).module(x)[0]
     assert float((found - wanted).norm() / wanted.norm()) < 0.02
+
+
+class Block(nn.Module):
+    """Two steps of a transformer without its attention: a sum that layer norms and the next sum read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(nn.LayerNorm(8) for _ in range(3))
+        self.steps = nn.ModuleList(nn.Linear(8, 8) for _ in range(2))
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x[:, 0]
+        for norm, step in zip(self.norms, self.steps):
+            x = x + step(norm(x))
+        return self.head(self.norms[2](x))
+
+
+@pytest.mark.parametrize("family", ["ort", "openvino"])
+def test_the_sum_that_a_transformer_carries_stays_float(family: str) -> None:
+    program = simplify(capture(Block().eval(), example()))
+    found = placed(program, family)
+    assert [program.paths[node.name] for node in found.layers] == ["steps.0", "steps.1", "head"]
+    assert not any("add" in name for name in names(program, found))
+
+
+def test_a_sum_that_a_convolution_reads_beside_a_norm_is_quantized() -> None:
+    class Mixed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two, self.norm = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1), nn.LayerNorm(8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            total = x + self.one(x)
+            return self.two(total) + self.norm(total)
+
+    program = simplify(capture(Mixed().eval(), example()))
+    assert [program.paths[node.name] for node in placed(program).layers] == ["one", "add", "two", "add_1"]
