@@ -1,0 +1,79 @@
+"""int8 from Python: switches of corrections, and weights that stand in several places."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import edgesmith
+from edgesmith.artifact import Exported
+from edgesmith.errors import UsageError
+from edgesmith.runtimes import RUNTIMES
+from edgesmith.runtimes.session import RunOptions
+
+
+class Shared(nn.Module):
+    """A layer that runs twice, on small and on large values, and another one that holds the same weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem, self.act, self.head = nn.Conv2d(3, 8, 1), nn.ReLU(), nn.Linear(8, 4)
+        self.middle, self.tied = nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.tied.weight = self.middle.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.act(self.stem(x))
+        x = self.act(self.middle(3 * self.act(self.middle(x))))
+        return self.head(self.act(self.tied(x)).mean((2, 3)))
+
+
+def pictures() -> Tensor:
+    return torch.randn(32, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+
+
+def answers(exported: Exported, x: Tensor) -> np.ndarray:
+    with RUNTIMES.get(exported.runtime).open(exported, RunOptions(threads=1)) as session:
+        return np.concatenate([next(iter(session.run({"x": one[None].numpy()}).values())) for one in x])
+
+
+def error(exported: Exported, net: nn.Module, x: Tensor) -> float:
+    """Largest error over the spread of the answers."""
+    with torch.no_grad():
+        original = net(x).numpy()
+    return float(np.abs(answers(exported, x) - original).max() / np.ptp(original))
+
+
+@pytest.mark.parametrize("target", ["ort-int8", "openvino-int8"])
+def test_weights_in_several_places_are_quantized_in_each(target: str, tmp_path: Path) -> None:
+    net, x = Shared().eval(), pictures()
+    before = net.middle.weight.detach().clone()
+    made = edgesmith.convert(net, {"x": x[:1]}, [target], [(x,)], out=tmp_path)
+    assert error(made.exported[target], net, x) < 0.05
+    assert net.tied.weight is net.middle.weight and torch.equal(net.middle.weight, before)  # the net is the user's
+
+
+def test_a_correction_that_is_switched_off_is_not_made(tmp_path: Path) -> None:
+    net, x = Shared().eval(), pictures()
+    switches = {"bare": dict.fromkeys(("equalise", "join", "bias", "bias_pass", "dead"), False), "usual": None}
+    made = {
+        name: edgesmith.convert(net, {"x": x[:1]}, ["ort-int8"], [(x,)], out=tmp_path / name, corrections=switch)
+        for name, switch in switches.items()
+    }
+    bare, usual = (answers(made[name].exported["ort-int8"], x) for name in switches)
+    assert not np.allclose(bare, usual, atol=1e-6)
+    with torch.no_grad():
+        original = net(x).numpy()
+    off, on = (np.abs((found - original).mean(0)).max() for found in (bare, usual))
+    assert on < off  # a bias is what the bias pass takes away
+
+
+@pytest.mark.parametrize(("switches", "text"), [({"polish": True}, "no such correction"), ({"bias": 1}, "neither on")])
+def test_a_correction_that_is_none_is_refused(switches: dict[str, bool], text: str, tmp_path: Path) -> None:
+    x = pictures()
+    with pytest.raises(UsageError, match=text):
+        edgesmith.convert(Shared(), {"x": x[:1]}, ["ort-int8"], [(x,)], out=tmp_path, corrections=switches)
