@@ -83,14 +83,17 @@ class DeviceEntry:
     keepalive_s: float = 15.0
 
 
-def open_device(entry: DeviceEntry) -> Device:
-    """The transport that an entry names; nothing is asked of the device yet. Raises: UsageError."""
+def open_device(entry: DeviceEntry, alone: bool = False) -> Device:
+    """The transport that an entry names; nothing is asked of the device yet. Raises: UsageError.
+
+    alone: keep others from measuring on this machine too; the other transports always do.
+    """
     from edgesmith.devices import DEVICES
 
     factory: Any = DEVICES.get(entry.transport)
     if entry.transport == "local":
         python = entry.python or sys.executable
-        device: Device = factory(entry.name, python=python, rules=entry.rules, runtimes=entry.runtimes)
+        device: Device = factory(entry.name, python=python, rules=entry.rules, runtimes=entry.runtimes, alone=alone)
         return device
     device = factory() if entry.transport == "null" else factory(entry)
     return device

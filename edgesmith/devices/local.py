@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from edgesmith.devices.entry import Rules
 from edgesmith.devices.facts import this_machine
 from edgesmith.devices.processes import Completed, run_group
-from edgesmith.errors import MissingResource
+from edgesmith.errors import DeviceBusy, MissingResource
 from edgesmith.results import DeviceInfo
 
+LOCK = "edgesmith-measures.lock"
 _SOURCE = Path(__file__).resolve().parents[2]
 
 
@@ -22,8 +25,8 @@ class LocalDevice:
     """Commands run as process groups of their own, with the edgesmith that is imported here on their path.
 
     root: where `place` puts folders; without it they stay where they are. runtimes: those that may run here, () for
-    all. Nobody is kept from measuring beside us:
-    whoever can start a process here knows what else runs here.
+    all. alone: nobody else may measure here meanwhile, as in a fleet; measurements that somebody starts by hand are let
+    in beside one another, since whoever starts them knows of both. lock: the file that tells them of each other.
     """
 
     def __init__(
@@ -33,13 +36,26 @@ class LocalDevice:
         python: str = sys.executable,
         rules: Rules = Rules(),  # noqa: B008, it is frozen
         runtimes: tuple[str, ...] = (),
+        alone: bool = False,
+        lock: Path | None = None,
     ) -> None:
         self.name, self.root, self.python, self.rules = name, root, python, rules
-        self.runtimes = tuple(runtimes)
+        self.runtimes, self.alone = tuple(runtimes), alone
+        self.lock = lock or Path(tempfile.gettempdir()) / LOCK
 
-    def reserve(self) -> AbstractContextManager[None]:
-        """Nothing to lock."""
-        return nullcontext()
+    @contextmanager
+    def reserve(self) -> Iterator[None]:
+        """Be alone, or beside others who need not be. Raises: DeviceBusy."""
+        file = _opened(self.lock)
+        try:
+            try:
+                fcntl.flock(file, (fcntl.LOCK_EX if self.alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                who = "somebody measures there" if self.alone else "a fleet measures there"
+                raise DeviceBusy(f"measure on {self.name}", who, "wait for the end of it") from error
+            yield
+        finally:
+            os.close(file)
 
     def info(self) -> DeviceInfo:
         """What this machine is."""
@@ -74,6 +90,14 @@ class LocalDevice:
             return run_group(argv, timeout_s, _environment(), on_line)
         except OSError as error:
             raise MissingResource(f"run {argv[0]}", f"{error.strerror}", "check the command") from error
+
+
+def _opened(lock: Path) -> int:
+    plain = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(lock, plain | os.O_CREAT, 0o644)
+    except PermissionError:  # it is another user's, and can be locked all the same
+        return os.open(lock, plain)
 
 
 def _environment() -> dict[str, str]:

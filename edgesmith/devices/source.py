@@ -7,6 +7,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1]
 _NOT_THERE = ("models", "data", "graph", "compress", "export", "verify", "report", "kits", "pipeline", "cli")
+_NOT_A_WORKERS = ("devices/fleet.py", "devices/dispatch.py")
 _READS_PROGRAMS = (
     "graph/__init__.py",
     "graph/trust.py",
@@ -17,6 +18,7 @@ _READS_PROGRAMS = (
 def worker_files() -> tuple[tuple[str, Path], ...]:
     """(path below the folder that goes on PYTHONPATH, file here), in order."""
     found = [path for path in PACKAGE.rglob("*.py") if path.relative_to(PACKAGE).parts[0] not in _NOT_THERE]
+    found = [path for path in found if str(path.relative_to(PACKAGE)) not in _NOT_A_WORKERS]
     found = sorted([*found, *(PACKAGE / name for name in _READS_PROGRAMS)])
     return tuple((str(path.relative_to(PACKAGE.parent)), path) for path in found)
 

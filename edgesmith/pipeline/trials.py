@@ -82,7 +82,7 @@ def _on_ray(
         raise missing_package(error, "run trials on ray") from error
     ours = not ray.is_initialized()
     if ours:
-        where: dict[str, Any] = {"address": address} if address else {"num_cpus": workers}
+        where: dict[str, Any] = {"address": address} if address else {"address": "local", "num_cpus": workers}
         ray.init(**where, include_dashboard=False, log_to_driver=False, configure_logging=False)
     try:
         get: Any = ray.get

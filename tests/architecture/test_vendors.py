@@ -50,7 +50,7 @@ ALLOWED = {
     "yaml": ["pipeline/recipe.py", "pipeline/sources.py", "pipeline/device_file.py"],
     "typer": ["cli/*"],
     "rich": ["cli/*"],
-    "ray": ["pipeline/trials.py"],
+    "ray": ["pipeline/trials.py", "devices/fleet.py"],
     "jinja2": ["kits/app.py"],
 }  # fmt: skip
 

@@ -28,6 +28,7 @@ VOCABULARY += ("distributions",)
 PACKAGES = ("bench", "runtimes", "devices")
 NEEDED = [SOURCE / "edgesmith" / f"{name}.py" for name in ("__init__", *VOCABULARY)]
 NEEDED += sorted(path for package in PACKAGES for path in (SOURCE / "edgesmith" / package).glob("*.py"))
+NEEDED = [path for path in NEEDED if path.stem not in ("fleet", "dispatch")]  # they stay with whoever asks
 STANDARD_OR_OURS = {*sys.stdlib_module_names, "numpy", "edgesmith"}
 
 
