@@ -19,6 +19,7 @@ from typing import Any
 
 from edgesmith.artifact import load_exported
 from edgesmith.bench import feeds, protocol
+from edgesmith.bench.engines import with_engine
 from edgesmith.bench.job import outputs_file, read_inputs, read_job, write_arrays
 from edgesmith.bench.pipe import die_with_parent
 from edgesmith.errors import EdgesmithError, MissingPackage, MissingResource
@@ -45,7 +46,8 @@ class Subject:
 
     def load(self) -> dict[str, Any]:
         """Check the artefact, open it (twice for a latency job: first and later load) and prepare the inputs."""
-        self._exported = load_exported(self._folder / self._candidate.folder, check=True)
+        artefact = load_exported(self._folder / self._candidate.folder, check=True)
+        self._exported = with_engine(artefact, self._candidate.rebuild)
         runtime = RUNTIMES.get(self._exported.runtime)
         options = RunOptions(threads=self._candidate.threads)
         asked, found = self._asked_batch(), feeds.batch_of(self._exported, self._asked_batch())

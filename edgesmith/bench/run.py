@@ -51,19 +51,22 @@ def measure(
     images: bool = False,
     pythons: Mapping[str, str] | None = None,
     progress: Progress | None = None,
+    rebuild: bool = False,
 ) -> BenchRecord:
     """Time candidates against each other in interleaved blocks; one row each, measured or with its reason.
 
     inputs: real samples over which the runs rotate (the first 32); images are uint8 RGB (N, H, W, 3).
-    pythons: candidate -> the interpreter of its own virtual environment on the device.
+    pythons: candidate -> the interpreter of its own virtual environment on the device. rebuild: engines are built
+    anew there, from the ONNX files beside them.
     Raises: UsageError, EngineFailed when the worker itself fails, DamagedArtifact for an answer that is not one.
     """
     few = {name: array[:MOST_FEEDS] for name, array in inputs.items()}
-    candidates = _candidates(exported, threads, pythons or {})
+    candidates = tuple(replace(one, rebuild=rebuild) for one in _candidates(exported, threads, pythons or {}))
     check_job(Job("latency", candidates, reference, schedule, _kind(images), timeout_s=step_timeout_s))
     barred = _barred(device, exported)
     able = {name: model for name, model in exported.items() if name not in barred}
-    if reason := "" if not able else await_ready(device):
+    # A device whose times mean nothing says so itself.
+    if reason := "" if not able else getattr(device, "untimed", "") or await_ready(device):
         barred |= {name: Measurement(name, "not_measured", reason) for name in able}
         able = {}
     if not able:

@@ -32,6 +32,7 @@ class Rules:
 class WorkerEnv:
     """Where the worker's packages come from: the interpreter's own, or a virtual environment made for the job.
 
+    kind: present for the former; venv, or uv, which stands for venv where uv is not installed on the device.
     packages: requirements, instead of those that the artefacts' runtimes need. find_links: a folder of wheels on the
     device, for one without a network. keep: the environment stays there for the next job.
     """
@@ -58,8 +59,9 @@ class DeviceEntry:
 
     host_key: "SHA256:..." as `ssh-keygen -lf` prints it; without it the key must stand in known_hosts. jump:
     "user@host:port" to go through. identity: path of a key file; without it the agent and ssh's own defaults.
-    root: folder for our files there. runtimes: those that may run there, () for all; the targets of others are not
-    measured. variables: environment of commands. runners: runtime -> native program.
+    root: folder for our files there; for qemu the folder of an arm64 system, inside which python is a path.
+    runtimes: those that may run there, () for all; the targets of others are not measured.
+    variables: environment of commands. runners: runtime -> native program.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = _STRICT

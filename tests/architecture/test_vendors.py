@@ -35,8 +35,8 @@ ALLOWED = {
     "onnxscript": ["export/onnx.py"],
     "onnxruntime": ["runtimes/ort.py"],
     "openvino": ["export/openvino.py", "runtimes/openvino.py"],
-    "tensorrt": ["export/tensorrt.py", "runtimes/tensorrt.py"],
-    "tensorrt_rtx": ["export/tensorrt.py", "runtimes/tensorrt.py"],
+    "tensorrt": ["export/engine.py", "runtimes/tensorrt.py"],
+    "tensorrt_rtx": ["export/engine.py", "runtimes/tensorrt.py"],
     "google": ["runtimes/mil/package.py"],  # the error of protobuf, in which coremltools reads its files
     "coremltools": ["export/coreml.py", "export/coreml_weights.py", "runtimes/coreml_vendor.py"],
     "executorch": ["export/executorch.py", "runtimes/executorch.py"],

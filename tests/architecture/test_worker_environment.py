@@ -29,6 +29,8 @@ PACKAGES = ("bench", "runtimes", "devices")
 NEEDED = [SOURCE / "edgesmith" / f"{name}.py" for name in ("__init__", *VOCABULARY)]
 NEEDED += sorted(path for package in PACKAGES for path in (SOURCE / "edgesmith" / package).glob("*.py"))
 NEEDED = [path for path in NEEDED if path.stem not in ("fleet", "dispatch")]  # they stay with whoever asks
+# The builder of engines works on the device too; the table of exporters stands in its package.
+NEEDED += [SOURCE / "edgesmith" / "export" / f"{name}.py" for name in ("__init__", "engine")]
 STANDARD_OR_OURS = {*sys.stdlib_module_names, "numpy", "edgesmith"}
 
 
