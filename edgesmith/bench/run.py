@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 import shutil
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
@@ -224,6 +225,9 @@ def _run_there(
         if ended.timed_out or ended.returncode != 0:
             how = f"no end after {timeout_s:g} s" if ended.timed_out else f"it ended with status {ended.returncode}"
             last = " | ".join(ended.stderr.strip().splitlines()[-3:])
+            if absent := re.search(r"^ModuleNotFoundError: No module named '(\w+)'", ended.stderr, re.M):
+                asked, found = f"run the worker on {device.name}", f"{python} has no {absent[1]}"
+                raise MissingResource(asked, found, f"install {absent[1]} there, or see env in the device file")
             raise EngineFailed(f"run the worker on {device.name}", f"{how} {last}".strip(), "see its logs there")
         return _fetch(device, remote, folder, job)
     finally:
