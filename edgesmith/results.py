@@ -13,7 +13,11 @@ SCENARIOS: tuple[Scenario, ...] = ("single-stream", "multi-stream", "offline", "
 
 @dataclass(frozen=True)
 class DeviceInfo:
-    """The machine a measurement was taken on."""
+    """The machine a measurement was taken on.
+
+    throttling: how far the system holds clocks down to cool it, in the system's words; "none" if it does not.
+    load_percent: of all cores, what is in use or waited for.
+    """
 
     name: str
     os: str
@@ -28,6 +32,9 @@ class DeviceInfo:
     temperature_c: float | None = None
     driver: str | None = None
     battery_percent: float | None = None
+    accelerator_clock_mhz: float | None = None
+    throttling: str | None = None
+    load_percent: float | None = None
 
 
 @dataclass(frozen=True)

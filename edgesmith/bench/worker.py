@@ -19,7 +19,7 @@ from edgesmith.bench import clocks, protocol
 from edgesmith.bench.energy import Meter, Spent
 from edgesmith.bench.job import Job, Result, log_file, read_job, write_result
 from edgesmith.bench.pipe import Child, die_with_parent
-from edgesmith.devices.facts import this_machine
+from edgesmith.devices.facts import own_instruction_set, this_machine
 from edgesmith.devices.power import Found, find
 from edgesmith.errors import EdgesmithError
 from edgesmith.records import from_json
@@ -185,7 +185,7 @@ def _notes(facts: dict[str, Any]) -> Iterator[str]:
         yield f"where its work is done is not known: {facts['unplaced']}"
     if facts.get("unprofiled"):
         yield f"times by layer are not known: {facts['unprofiled']}"
-    yield from foreign_plan(facts.get("instruction_set", ""), this_machine().instruction_set)
+    yield from foreign_plan(facts.get("instruction_set", ""), own_instruction_set())
 
 
 def run_job(folder: Path, job: Job, say: Callable[[str], None], gauges: Found | None = None) -> Result:
