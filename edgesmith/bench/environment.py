@@ -17,6 +17,8 @@ from edgesmith.errors import MissingResource
 # Runtime -> the distributions that a worker needs for it.
 _NEEDS = {
     "ort": ("numpy", "onnxruntime"),
+    "torch-cuda": ("numpy", "torch"),
+    "ort-cuda": ("numpy", "onnxruntime-gpu"),
     "openvino": ("numpy", "openvino"),
     "torch": ("numpy", "torch"),
     "executorch": ("numpy", "torch", "executorch"),

@@ -6,7 +6,9 @@ RUNTIMES = Plugins(
     "runtime",
     {
         "torch": "edgesmith.runtimes.torch:TorchRuntime",
+        "torch-cuda": "edgesmith.runtimes.torch_cuda:TorchCudaRuntime",
         "ort": "edgesmith.runtimes.ort:OrtRuntime",
+        "ort-cuda": "edgesmith.runtimes.ort_cuda:OrtCudaRuntime",
         "openvino": "edgesmith.runtimes.openvino:OpenVinoRuntime",
         "coreml": "edgesmith.runtimes.coreml:CoreMLRuntime",
         "executorch": "edgesmith.runtimes.executorch:ExecuTorchRuntime",
