@@ -147,7 +147,8 @@ class Measurement:
     """One candidate on one device. state is "measured", or "failed" / "not_measured" with the reason.
 
     wall_ms: how long each block took from its first to its last run, which is what a throughput is told from.
-    energy: one a gauge of the device; () where nobody asked.
+    energy: one a gauge of the device; () where nobody asked. device_ms: an accelerator's own work without copies, by
+    its events, run by run after the blocks; () where there is none.
     """
 
     target: str
@@ -170,6 +171,7 @@ class Measurement:
     wall_ms: tuple[float, ...] = ()
     layers: LayerTimes | None = None
     energy: tuple[Energy, ...] = ()
+    device_ms: tuple[float, ...] = ()
 
     @property
     def rows_per_s(self) -> tuple[float, ...]:

@@ -18,6 +18,7 @@ from edgesmith.errors import MissingResource
 _NEEDS = {
     "ort": ("numpy", "onnxruntime"),
     "torch-cuda": ("numpy", "torch"),
+    "torch-compile": ("numpy", "torch"),
     "ort-cuda": ("numpy", "onnxruntime-gpu"),
     "openvino": ("numpy", "openvino"),
     "torch": ("numpy", "torch"),

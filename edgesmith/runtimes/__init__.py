@@ -7,6 +7,7 @@ RUNTIMES = Plugins(
     {
         "torch": "edgesmith.runtimes.torch:TorchRuntime",
         "torch-cuda": "edgesmith.runtimes.torch_cuda:TorchCudaRuntime",
+        "torch-compile": "edgesmith.runtimes.torch_cuda:TorchCompileRuntime",
         "ort": "edgesmith.runtimes.ort:OrtRuntime",
         "ort-cuda": "edgesmith.runtimes.ort_cuda:OrtCudaRuntime",
         "openvino": "edgesmith.runtimes.openvino:OpenVinoRuntime",

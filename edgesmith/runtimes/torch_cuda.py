@@ -146,6 +146,39 @@ class TorchCudaSession:
         self._graphs.clear()
 
 
+class TorchCompileSession:
+    """The same program compiled by torch.compile, a kernel set for every shape; it tells nothing of its operators."""
+
+    can_tap = False
+    can_inject = False
+
+    def __init__(self, exported: Exported, options: RunOptions, device: str = "cuda") -> None:
+        self._eager = TorchCudaSession(exported, options, device)
+        self._eager._vendor = torch.compile(self._eager._vendor, dynamic=False)
+        self._eager.engine = self.engine = self._eager.engine.replace("eager", "compile")
+        self.inputs, self.outputs, self.precision = exported.inputs, exported.outputs, exported.precision
+
+    @property
+    def _vendor(self) -> Any:
+        return self._eager._vendor
+
+    def run(self, feed: Arrays, taps: Sequence[str] = (), inject: Arrays | None = None) -> Arrays:
+        """The outputs by name, copies to and from the GPU included. Raises: UsageError, EngineFailed."""
+        return self._eager.run(feed, taps, inject)
+
+    def device_ms(self, feeds: Sequence[Arrays], runs: int) -> tuple[float, ...]:
+        """Milliseconds of the GPU's own work in each of `runs` runs, by events, without copies."""
+        return self._eager.device_ms(feeds, runs)
+
+    def __enter__(self) -> TorchCompileSession:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._eager.__exit__(kind, error, trace)
+
+
 class _Timed(fx.Interpreter):
     """Records an event before and after every operator; the GPU is not waited for in between."""
 
@@ -177,15 +210,7 @@ class TorchCudaRuntime:
     @staticmethod
     def open(exported: Exported, options: RunOptions) -> TorchCudaSession:
         """Load a .pt2 file. Raises: MissingResource without CUDA, UntrustedFile, EngineFailed."""
-        must_exist(exported.file)
-        if not torch.cuda.is_available():
-            build = f"torch {torch.__version__} is built for CUDA {torch.version.cuda}" if torch.version.cuda else ""
-            found = f"no CUDA GPU here ({build})" if build else f"torch {torch.__version__} is built without CUDA"
-            raise MissingResource(f"run {exported.file.name} on CUDA", found, "run it on a GPU, with a CUDA torch")
-        try:
-            return TorchCudaSession(exported, options)
-        except RuntimeError as error:
-            raise refused(f"move {exported.file.name} to the GPU", error) from error
+        return _opened(TorchCudaSession, exported, options)  # type: ignore[no-any-return]
 
     @staticmethod
     def describe(file: Path) -> Exported:
@@ -196,6 +221,44 @@ class TorchCudaRuntime:
     def companions(file: Path) -> tuple[Path, ...]:
         """None: a .pt2 holds everything."""
         return ()
+
+
+class TorchCompileRuntime:
+    """torch.compile on CUDA."""
+
+    name = "torch-compile"
+
+    @staticmethod
+    def version() -> str:
+        """The version of torch."""
+        return str(torch.__version__)
+
+    @staticmethod
+    def open(exported: Exported, options: RunOptions) -> TorchCompileSession:
+        """Load a .pt2 file; it is compiled at the first run. Raises: MissingResource, UntrustedFile, EngineFailed."""
+        return _opened(TorchCompileSession, exported, options)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def describe(file: Path) -> Exported:
+        """Describe a .pt2 file as the runtime on CPU does."""
+        return replace(TorchRuntime.describe(file), target="torch-compile-fp32", runtime="torch-compile")
+
+    @staticmethod
+    def companions(file: Path) -> tuple[Path, ...]:
+        """None: a .pt2 holds everything."""
+        return ()
+
+
+def _opened(kind: Any, exported: Exported, options: RunOptions) -> Any:
+    must_exist(exported.file)
+    if not torch.cuda.is_available():
+        build = f"torch {torch.__version__} is built for CUDA {torch.version.cuda}" if torch.version.cuda else ""
+        found = f"no CUDA GPU here ({build})" if build else f"torch {torch.__version__} is built without CUDA"
+        raise MissingResource(f"run {exported.file.name} on CUDA", found, "run it on a GPU, with a CUDA torch")
+    try:
+        return kind(exported, options)
+    except RuntimeError as error:
+        raise refused(f"move {exported.file.name} to the GPU", error) from error
 
 
 def _event() -> Any:

@@ -74,6 +74,7 @@ def make(runtime: str, folder: Path) -> Sample:
     folder.mkdir(parents=True, exist_ok=True)
     makers = {"ort": _ort, "openvino": _openvino, "torch": _torch, "null": _null, "coreml": _coreml}
     makers |= {"executorch": _executorch, "torch-cuda": _on_cuda(_torch), "ort-cuda": _on_cuda(_ort)}
+    makers |= {"torch-compile": _on_cuda(_torch, "torch-compile")}
     maker = makers.get(runtime)
     if maker is not None:
         return maker(folder)
@@ -94,12 +95,13 @@ def _ort(folder: Path) -> Sample:
     return _sealed(folder, "ort", "model.onnx", INPUTS, _TWO, ("mid", "pooled"))
 
 
-def _on_cuda(maker: Callable[[Path], Sample]) -> Callable[[Path], Sample]:
+def _on_cuda(maker: Callable[[Path], Sample], name: str = "") -> Callable[[Path], Sample]:
     """The file of a runtime on CPU, for its sibling on CUDA."""
 
     def make_(folder: Path) -> Sample:
         made = maker(folder).exported
-        renamed = replace(made, target=f"{made.runtime}-cuda-fp32", runtime=f"{made.runtime}-cuda")
+        runtime = name or f"{made.runtime}-cuda"
+        renamed = replace(made, target=f"{runtime}-fp32", runtime=runtime)
         return Sample(save_exported(folder, renamed, None))
 
     return make_
