@@ -119,10 +119,28 @@ class LayerTimes:
 
 
 @dataclass(frozen=True)
+class Energy:
+    """Joules for an inference (one row of a batch) by one gauge: of all that it feeds, not of our process alone.
+
+    joules: as counted; net_joules: with the idle power subtracted, None where that is not known. Means over blocks with
+    intervals. idle_w: mean of `idles_w`, the power before and after all candidates. reason: why joules is None.
+    """
+
+    source: str
+    joules: Interval | None = None
+    net_joules: Interval | None = None
+    idle_w: float | None = None
+    idles_w: tuple[float, ...] = ()
+    blocks: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class Measurement:
     """One candidate on one device. state is "measured", or "failed" / "not_measured" with the reason.
 
     wall_ms: how long each block took from its first to its last run, which is what a throughput is told from.
+    energy: one a gauge of the device; () where nobody asked.
     """
 
     target: str
@@ -144,6 +162,7 @@ class Measurement:
     streams: int = 1
     wall_ms: tuple[float, ...] = ()
     layers: LayerTimes | None = None
+    energy: tuple[Energy, ...] = ()
 
     @property
     def rows_per_s(self) -> tuple[float, ...]:

@@ -13,7 +13,7 @@ import pytest
 from edgesmith.plugins import is_installed
 
 # A skip for any other reason fails a STRICT run.
-ALLOWED = ("gpu", "darwin", "linux", "cpu", "data", "slow", "tensorrt", "executorch", "coreai_torch")
+ALLOWED = ("gpu", "darwin", "linux", "cpu", "data", "slow", "tensorrt", "executorch", "coreai_torch", "arm64")
 _skipped: dict[str, list[str]] = defaultdict(list)
 
 
@@ -32,6 +32,8 @@ def _missing(marker: pytest.Mark) -> str | None:
         root = os.environ.get("EDGESMITH_DATA")
         if not root or not (Path(root) / data).exists():
             return f"data: set EDGESMITH_DATA to a folder that has {data}"
+    if marker.kwargs.get("arm64_root") and not os.environ.get("EDGESMITH_ARM64_ROOT"):
+        return "arm64: set EDGESMITH_ARM64_ROOT to the folder of an arm64 system (docs/devices.md)"
     programs = marker.kwargs.get("program", ())
     for program in (programs,) if isinstance(programs, str) else programs:
         # Servers such as sshd stand where only root's PATH looks.

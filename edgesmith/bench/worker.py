@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgesmith.bench import clocks, protocol
+from edgesmith.bench.energy import Meter, Spent
 from edgesmith.bench.job import Job, Result, log_file, read_job, write_result
 from edgesmith.bench.pipe import Child, die_with_parent
 from edgesmith.devices.facts import this_machine
+from edgesmith.devices.power import Found, find
 from edgesmith.errors import EdgesmithError
 from edgesmith.records import from_json
 from edgesmith.results import Latency, LayerTimes, Measurement, Placement
@@ -37,13 +39,14 @@ _THREAD_VARIABLES = (
 class Trial:
     """One candidate's child and what is known of it so far; after a failure it does nothing more."""
 
-    def __init__(self, folder: Path, job: Job, number: int) -> None:
-        self._folder, self._job, self._number = folder, job, number
+    def __init__(self, folder: Path, job: Job, number: int, meter: Meter) -> None:
+        self._folder, self._job, self._number, self._meter = folder, job, number, meter
         self.candidate = job.candidates[number]
         self._child: Child | None = None
         self._facts: dict[str, Any] = {}
         self._blocks: list[tuple[float, ...]] = []
         self._walls: list[float] = []
+        self._spent: list[Spent] = []
         self._state: Literal["measured", "failed", "not_measured"] = "measured"
         self._reason = ""
         self._placement: Placement | None = None
@@ -78,6 +81,16 @@ class Trial:
             self._walls.append(found["wall_ms"])
         self._facts.update(found)
         return True
+
+    def block(self, number: int) -> bool:
+        """Ask for one block of samples, with the gauges read beside it."""
+        with self._meter.watch() as spent:
+            done = self.ask("block", f"block {number}")
+        if done:
+            # One run of each session is not a sample, but it takes energy.
+            runs = len(self._blocks[-1]) + self._job.schedule.streams
+            self._spent.append(replace(spent, rows=runs * self._facts.get("batch", 1)))
+        return done
 
     def cold(self, what: str) -> bool:
         """Load and answer once in a fresh process; whether it was done. The time of both is the sample."""
@@ -156,6 +169,7 @@ class Trial:
             wall_ms=tuple(self._walls) if done else (),
             placement=self._placement,
             layers=self._layers,
+            energy=self._meter.told(self._spent) if done and self._spent else (),
         )
 
     def _give_up(self, state: Literal["failed", "not_measured"], reason: str) -> None:
@@ -174,16 +188,20 @@ def _notes(facts: dict[str, Any]) -> Iterator[str]:
     yield from foreign_plan(facts.get("instruction_set", ""), this_machine().instruction_set)
 
 
-def run_job(folder: Path, job: Job, say: Callable[[str], None]) -> Result:
-    """Do a job; whatever happens, no child is left behind."""
-    trials = {candidate.name: Trial(folder, job, number) for number, candidate in enumerate(job.candidates)}
+def run_job(folder: Path, job: Job, say: Callable[[str], None], gauges: Found | None = None) -> Result:
+    """Do a job; whatever happens, no child is left behind. gauges: of energy, those of this machine by default."""
+    blocks = job.kind == "latency" and job.schedule.scenario != "cold-start"
+    meter = Meter((find() if gauges is None else gauges) if blocks else Found(()))
+    trials = {candidate.name: Trial(folder, job, number, meter) for number, candidate in enumerate(job.candidates)}
     before, began = protocol.sentinel_ms(), clocks.now()
+    meter.rest()
     try:
         do = _outputs if job.kind == "outputs" else _cold if job.schedule.scenario == "cold-start" else _latency
         order = do(trials, job, say)
     finally:
         for trial in trials.values():
             trial.end()
+    meter.rest()
     remarks = clocks.jumps(began, clocks.now())
     found = (trial.measurement() for trial in trials.values())
     rows = tuple(replace(row, notes=(*row.notes, *remarks)) for row in found)
@@ -198,7 +216,7 @@ def _latency(trials: dict[str, Trial], job: Job, say: Callable[[str], None]) -> 
     order = []
     for number, names in enumerate(protocol.rounds(list(trials), job.schedule.blocks), 1):
         say(f"round {number} of {job.schedule.blocks}")
-        order += [name for name in names if trials[name].ask("block", f"block {number}")]
+        order += [name for name in names if trials[name].block(number)]
     for trial in trials.values():
         if job.schedule.profiled:
             trial.profile()

@@ -7,6 +7,7 @@ DEVICES = Plugins(
     {
         "adb": "edgesmith.devices.adb:AdbDevice",
         "local": "edgesmith.devices.local:LocalDevice",
+        "qemu": "edgesmith.devices.qemu:QemuDevice",
         "ssh": "edgesmith.devices.ssh:SshDevice",
         "null": "edgesmith.devices.null:NullDevice",
     },

@@ -58,8 +58,9 @@ class DeviceEntry:
 
     host_key: "SHA256:..." as `ssh-keygen -lf` prints it; without it the key must stand in known_hosts. jump:
     "user@host:port" to go through. identity: path of a key file; without it the agent and ssh's own defaults.
-    root: folder for our files there. runtimes: those that may run there, () for all; the targets of others are not
-    measured. variables: environment of commands. runners: runtime -> native program.
+    root: folder for our files there; for qemu the folder of an arm64 system, inside which python is a path.
+    runtimes: those that may run there, () for all; the targets of others are not measured.
+    variables: environment of commands. runners: runtime -> native program.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = _STRICT

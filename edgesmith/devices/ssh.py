@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import getpass
 import hashlib
-import json
 import os
 import socket
 import stat
@@ -19,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from edgesmith import records
+from edgesmith.devices.ask import QUESTION, told
 from edgesmith.devices.entry import DeviceEntry
 from edgesmith.devices.frames import CHUNK
 from edgesmith.devices.link import Link
@@ -32,8 +31,6 @@ _TRIES = 4
 _PAUSE_S = 0.5
 _KEPT_BYTES = 4 << 30
 _ROOM_BYTES = 16 << 20
-_FACTS = "import json; from edgesmith import records; from edgesmith.devices.facts import this_machine; "
-_FACTS += "print(json.dumps(records.to_json(this_machine())))"
 
 T = TypeVar("T")
 
@@ -52,13 +49,7 @@ class SshDevice:
 
     def info(self) -> DeviceInfo:
         """What the machine says of itself. Raises: MissingResource, DamagedArtifact."""
-        ended = self.run([self.python, "-c", _FACTS], 60)
-        try:
-            found = records.from_json(DeviceInfo, json.loads(ended.stdout))
-        except ValueError as error:
-            last = ended.stderr.strip().splitlines()[-1:] or ["no answer"]
-            raise MissingResource(f"ask {self.name} what it is", last[0], "install numpy there") from error
-        return DeviceInfo(**{**vars(found), "name": self.name})
+        return told(self.name, self.run([self.python, "-c", QUESTION], 60))
 
     @contextmanager
     def reserve(self) -> Iterator[None]:

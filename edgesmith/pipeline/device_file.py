@@ -15,7 +15,7 @@ from edgesmith import records
 from edgesmith.bench.runners import RUNNERS
 from edgesmith.devices import DEVICES
 from edgesmith.devices.device import Device
-from edgesmith.devices.entry import DeviceEntry, open_device
+from edgesmith.devices.entry import DeviceEntry, Rules, WorkerEnv, open_device
 from edgesmith.errors import MissingResource, UsageError
 from edgesmith.records import from_json, to_json
 from edgesmith.results import DeviceInfo
@@ -123,6 +123,8 @@ def _problems(entry: DeviceEntry) -> Iterator[str]:
         yield f"transport: no such one as {entry.transport!r} (there are: {', '.join(DEVICES.names())})"
     if entry.transport == "ssh" and not entry.address:
         yield "address: needed, a host name or an IP"
+    if entry.transport == "qemu":
+        yield from _qemu_problems(entry)
     for field_ in ("address", "user", "jump"):
         value = getattr(entry, field_) or ""
         if value.startswith("-") or re.search(r"\s", value):
@@ -146,6 +148,18 @@ def _problems(entry: DeviceEntry) -> Iterator[str]:
     for runtime, runner in entry.runners.items():
         if runner.use not in RUNNERS.names():
             yield f"runners.{runtime}.use: no such one as {runner.use!r} (there are: {', '.join(RUNNERS.names())})"
+
+
+def _qemu_problems(entry: DeviceEntry) -> Iterator[str]:
+    if not entry.root:
+        yield "root: needed, the folder of an arm64 system (docs/devices.md says how to make one)"
+    if entry.env != WorkerEnv():
+        yield "env: qemu makes none; its packages lie in its root"
+    yield from (f"{name}: qemu has none" for name in ("address", "port") if getattr(entry, name))
+    if entry.rules != Rules():
+        yield "rules: nothing is timed there, so nothing has to hold"
+    if entry.runners:
+        yield "runners: qemu runs the worker, and no program is timed there"
 
 
 def _secrets(where: str, row: Any) -> Iterator[str]:

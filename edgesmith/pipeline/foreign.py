@@ -130,6 +130,7 @@ def bench_table(records: Sequence[BenchRecord]) -> BenchTable:
         "load ms",
         "peak MB",
         "size MB",
+        "energy",
         "precision",
         "engine",
     )
@@ -140,6 +141,15 @@ def bench_table(records: Sequence[BenchRecord]) -> BenchTable:
     cpu, how = record.device, next(iter(record.measurements))
     scenario = f"{how.streams} streams at once" if how.streams > 1 else how.scenario
     remarks = [f"{cpu.cpu}, {cpu.cores} cores; {scenario}; reference {record.reference}; intervals of 95 %"]
+    counted = [e for m in record.measurements for e in m.energy]
+    if any(e.joules for e in counted):
+        remarks.append(
+            "energy is for an inference, of all that a gauge feeds; net: without the power of the idle machine"
+        )
+    elif counted:
+        remarks.append(
+            "energy not_measured: " + "; ".join(dict.fromkeys(f"{e.source} {e.reason}".strip() for e in counted))
+        )
     if how.scenario == "cold-start":
         remarks.append("a sample is a load and the first answer of a fresh process; the file may be cached in memory")
     if not record.sentinel_drift <= 0.1:
@@ -149,7 +159,7 @@ def bench_table(records: Sequence[BenchRecord]) -> BenchTable:
 
 def _row(m: Measurement, reference: Measurement | None) -> tuple[str, ...]:
     if m.latency is None:
-        return (m.target, str(m.batch), str(m.threads), m.state, *[""] * 8, m.reason)
+        return (m.target, str(m.batch), str(m.threads), m.state, *[""] * 9, m.reason)
     blocks = m.latency.blocks_ms
     p50, p90, p99 = (interval_text(intervals.percentile_of_blocks(blocks, q), 2) for q in (0.5, 0.9, 0.99))
     ratio = "1 (reference)" if m is reference else "not_measured"
@@ -161,8 +171,18 @@ def _row(m: Measurement, reference: Measurement | None) -> tuple[str, ...]:
     peak = f"{m.peak_bytes / 1e6:.0f}" if m.peak_bytes else ""
     size = f"{m.size_bytes / 1e6:.2f}" if m.size_bytes else ""
     shape = (m.target, str(m.batch), str(m.threads))
-    costs = (load, peak, size, m.precision, f"{m.engine} {m.version}")
+    costs = (load, peak, size, energy_text(m), m.precision, f"{m.engine} {m.version}")
     return (*shape, p50, p90, p99, speed, ratio, *costs)
+
+
+def energy_text(m: Measurement) -> str:
+    """Joules for an inference by each gauge, the idle power subtracted where that is known, which is said."""
+    said = []
+    for one in m.energy:
+        if one.joules is not None:
+            best, how = (one.net_joules, "net") if one.net_joules else (one.joules, "idle included")
+            said.append(f"{one.source}: {1e3 * best.value:.3g} mJ {how}")
+    return "; ".join(said) or "not_measured"
 
 
 def interval_text(interval: Interval, digits: int) -> str:

@@ -73,12 +73,13 @@ def collect(
         "agreements": agreements,
         "latency": {name: m.latency.samples_ms for name, m in measured.items() if m.latency},
         "layers": {name: layers.rows(m) for name, m in measured.items() if m.layers},
+        "energy": {name: m.energy for name, m in measured.items() if m.energy},
         "placement": placements or {},
         "training": {name: training.curves(epochs) for name, epochs in (histories or {}).items()},
         "search": search,
         "corrections": list(corrections),
         "skipped": list(skipped),
-        "not_measured": _gaps(rows, accuracies, verdicts),
+        "not_measured": _gaps(rows, accuracies, verdicts, measured.values()),
         "provenance": provenance or {},
     }
     return to_json(report)
@@ -226,7 +227,9 @@ def _headline(state: State, verdicts: Sequence[Verdict], required: Sequence[str]
     return {"state": state, "word": STATE_WORD[state], "line": line, "details": shown}
 
 
-def _gaps(rows: Iterable[Cell], accuracies: Sequence[Accuracy], verdicts: Sequence[Verdict]) -> list[Cell]:
+def _gaps(
+    rows: Iterable[Cell], accuracies: Sequence[Accuracy], verdicts: Sequence[Verdict], timed: Iterable[Measurement]
+) -> list[Cell]:
     found = [
         (row["target"], name, row[name]["not_measured"])
         for row in rows
@@ -235,4 +238,5 @@ def _gaps(rows: Iterable[Cell], accuracies: Sequence[Accuracy], verdicts: Sequen
     ]
     found += [(a.target, a.metric, a.untold) for a in accuracies if not a.n]
     found += [(v.target, v.check, v.found) for v in verdicts if v.state == "not_measured"]
+    found += [(m.target, f"energy {e.source}".strip(), e.reason) for m in timed for e in m.energy if e.joules is None]
     return [{"target": t, "what": what, "reason": reason} for t, what, reason in dict.fromkeys(found)]

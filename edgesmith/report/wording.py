@@ -53,6 +53,14 @@ def milliseconds(value: float | None) -> str:
     )
 
 
+def joules(value: float | None) -> str:
+    """Energy with its unit, three digits: 12.3 mJ, 840 µJ, 1.02 J; below the idle power it is negative."""
+    if value is None:
+        return "–"
+    unit, scale = next(((u, s) for u, s in (("J", 1.0), ("mJ", 1e3)) if abs(value) * s >= 1), ("µJ", 1e6))
+    return f"{number(value * scale)} {unit}"
+
+
 def percent(value: float | None, digits: int = 1) -> str:
     """A share as percent."""
     return "–" if value is None else f"{100 * value:.{digits}f} %"

@@ -13,12 +13,16 @@ import pytest
 from edgesmith.devices import DEVICES, fake_adb
 from edgesmith.devices.adb import AdbDevice
 from edgesmith.devices.entry import DeviceEntry
+from edgesmith.devices.qemu import QemuDevice
 from edgesmith.devices.ssh import SshDevice
 from edgesmith.errors import MissingResource
 from tests.devices.sshd import serving
 
-ANOTHER_PROGRAM = {"ssh": ("sshd", "ssh", "ssh-keygen"), "adb": "adb"}
-ROWS = [pytest.param(n, marks=pytest.mark.needs(program=ANOTHER_PROGRAM.get(n, "sh"))) for n in DEVICES.names()]
+ANOTHER_PROGRAM = {"ssh": ("sshd", "ssh", "ssh-keygen"), "adb": "adb", "qemu": "qemu-aarch64-static"}
+ROWS = [
+    pytest.param(n, marks=pytest.mark.needs(program=ANOTHER_PROGRAM.get(n, "sh"), arm64_root=n == "qemu"))
+    for n in DEVICES.names()
+]
 
 ODD = ["a b", "it's", '"q"', "x;echo y", "$(touch z)", "new\nline", "-rf", "*", "ünï", "back\\slash"]
 
@@ -40,6 +44,8 @@ def device(request, tmp_path):
             yield AdbDevice(
                 DeviceEntry("phone", "adb", "fake-1", port, python=sys.executable, root=str(tmp_path / "device"))
             )
+    elif request.param == "qemu":
+        yield QemuDevice(DeviceEntry("pi", "qemu", root=os.environ["EDGESMITH_ARM64_ROOT"]))
     else:
         yield DEVICES.get(request.param)(root=tmp_path / "device")
 

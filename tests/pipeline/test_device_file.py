@@ -32,6 +32,7 @@ devices:
   pi5: {transport: ssh, user: pi, port: 70000, password: x, colour: red, host_key: abc, env: {kind: conda}}
   bad name: {transport: carrier}
   phone: {transport: local, jump: a@b, runners: {ort: {use: nope, program: /x}}, env: {api_token: y}}
+  pi: {transport: qemu, address: x, env: {kind: uv}, rules: {cool_down_s: 1}}
   flat: 3
 more: 1
 """
@@ -54,6 +55,7 @@ def test_every_mistake_is_told_at_once_with_its_place(tmp_path):
         "more", "devices.pi5.password", "devices.pi5.colour", "devices.pi5.host_key", "devices.pi5.env.kind",
         "devices.pi5.port", "devices.pi5.address", "devices.bad name", "devices.bad name.transport",
         "devices.phone.jump", "devices.phone.runners.ort.use", "devices.phone.env.api_token", "devices.flat",
+        "devices.pi.root", "devices.pi.env", "devices.pi.address", "devices.pi.rules",
     }  # fmt: skip
     assert "holds no secrets" in caught.value.found and caught.value.exit_code == 2
 
