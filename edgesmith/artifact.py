@@ -9,6 +9,7 @@ import errno
 import hashlib
 import json
 import os
+import platform
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
@@ -45,6 +46,22 @@ class Product:
 
 
 @dataclass(frozen=True)
+class Engine:
+    """A compiled engine and where it can be loaded: by this very version of its library, on these GPUs and this system.
+
+    library: the vendor's module. capabilities: compute capabilities like "8.6" that it was built for. flags: what else
+    the builder was told. system: operating system and processor, like "Linux-x86_64".
+    """
+
+    file: str
+    library: str
+    version: str
+    capabilities: tuple[str, ...]
+    system: str
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Exported:
     """A model in one target's format, with what is needed to run it and to check it.
 
@@ -54,6 +71,8 @@ class Exported:
     is, for placement. operator_layers: what the file calls an operator or its value -> the module path it was made
     from, for times by layer. golden.npz holds seeded synthetic inputs ("in:<name>") and the reference outputs
     ("out:<name>"). instruction_set: what an int8 plan was made for, "" for float.
+    engines: compiled forms of the model, of which a runtime takes one that fits; source: the ONNX file they are built
+    from, so that one can be built on a device; fallback: the runtime that opens `source` where none fits, "" for none.
     `root` is where it was loaded from and is not saved.
     """
 
@@ -74,6 +93,9 @@ class Exported:
     plan_digest: str | None = None
     instruction_set: str = ""
     notes: tuple[str, ...] = ()
+    engines: tuple[Engine, ...] = ()
+    source: str = ""
+    fallback: str = ""
     root: Path = field(default=Path(), metadata={"json": False})
 
     @property
@@ -83,8 +105,12 @@ class Exported:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of the model itself: the main file and what stands beside it, without record and golden data."""
-        beside = [p for p in _files(self.root) if p.name not in (RECORD, GOLDEN)]
+        """Bytes of the model itself: the main file and what it needs beside it, without record and golden data.
+
+        What engines are only built from, and what building them again would need, is not shipped with them.
+        """
+        spare = {self.source} if self.source != self.main and not self.fallback else set()
+        beside = [p for p in _files(self.root) if p.name not in {RECORD, GOLDEN, *spare} and p.suffix != ".cache"]
         return sum(path.stat().st_size for path in beside)
 
     def golden(self) -> tuple[Arrays, Arrays] | None:
@@ -108,6 +134,11 @@ class Artifact:
     meta: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     root: Path = field(default=Path(), metadata={"json": False})
+
+
+def engine_system() -> str:
+    """Operating system and processor of this machine, as engines are bound to them."""
+    return f"{platform.system()}-{platform.machine()}"
 
 
 def sha256(path: Path) -> str:

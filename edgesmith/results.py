@@ -13,7 +13,11 @@ SCENARIOS: tuple[Scenario, ...] = ("single-stream", "multi-stream", "offline", "
 
 @dataclass(frozen=True)
 class DeviceInfo:
-    """The machine a measurement was taken on."""
+    """The machine a measurement was taken on.
+
+    throttling: how far the system holds clocks down to cool it, in the system's words; "none" if it does not.
+    load_percent: of all cores, what is in use or waited for.
+    """
 
     name: str
     os: str
@@ -28,6 +32,9 @@ class DeviceInfo:
     temperature_c: float | None = None
     driver: str | None = None
     battery_percent: float | None = None
+    accelerator_clock_mhz: float | None = None
+    throttling: str | None = None
+    load_percent: float | None = None
 
 
 @dataclass(frozen=True)
@@ -140,7 +147,8 @@ class Measurement:
     """One candidate on one device. state is "measured", or "failed" / "not_measured" with the reason.
 
     wall_ms: how long each block took from its first to its last run, which is what a throughput is told from.
-    energy: one a gauge of the device; () where nobody asked.
+    energy: one a gauge of the device; () where nobody asked. device_ms: an accelerator's own work without copies, by
+    its events, run by run after the blocks; () where there is none.
     """
 
     target: str
@@ -163,6 +171,7 @@ class Measurement:
     wall_ms: tuple[float, ...] = ()
     layers: LayerTimes | None = None
     energy: tuple[Energy, ...] = ()
+    device_ms: tuple[float, ...] = ()
 
     @property
     def rows_per_s(self) -> tuple[float, ...]:

@@ -13,7 +13,7 @@ import pytest
 from edgesmith.plugins import is_installed
 
 # A skip for any other reason fails a STRICT run.
-ALLOWED = ("gpu", "darwin", "linux", "cpu", "data", "slow", "tensorrt", "executorch", "coreai_torch", "arm64")
+ALLOWED = ("gpu", "darwin", "linux", "cpu", "data", "slow", "tensorrt", "executorch", "coreai_torch", "arm64", "uv")
 _skipped: dict[str, list[str]] = defaultdict(list)
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from edgesmith.artifact import load_exported
 from edgesmith.bench import feeds, protocol
+from edgesmith.bench.engines import with_engine
 from edgesmith.bench.job import outputs_file, read_inputs, read_job, write_arrays
 from edgesmith.bench.pipe import die_with_parent
 from edgesmith.errors import EdgesmithError, MissingPackage, MissingResource
@@ -45,9 +46,10 @@ class Subject:
 
     def load(self) -> dict[str, Any]:
         """Check the artefact, open it (twice for a latency job: first and later load) and prepare the inputs."""
-        self._exported = load_exported(self._folder / self._candidate.folder, check=True)
+        artefact = load_exported(self._folder / self._candidate.folder, check=True)
+        self._exported = with_engine(artefact, self._candidate.rebuild)
         runtime = RUNTIMES.get(self._exported.runtime)
-        options = RunOptions(threads=self._candidate.threads)
+        options = self._options()
         asked, found = self._asked_batch(), feeds.batch_of(self._exported, self._asked_batch())
         if self._job.kind == "latency" and asked not in (1, found):
             reason = f"it is made for batches of {found}, not of {asked}; export it with a dynamic batch"
@@ -75,7 +77,7 @@ class Subject:
     def first(self) -> dict[str, Any]:
         """The first inference of this process, and what a later load takes."""
         first_ms = protocol.sample(self._session.run, self._feeds, 0, 1)[0]
-        return {"first_ms": first_ms, "later_load_ms": self._opened(RunOptions(threads=self._candidate.threads))}
+        return {"first_ms": first_ms, "later_load_ms": self._opened(self._options())}
 
     def warm(self) -> dict[str, Any]:
         """Run until times are steady."""
@@ -117,6 +119,11 @@ class Subject:
         found = profiled_by(self._session, self._feeds, self._job.schedule.profiled)
         return {"layers": to_json(layer_times(self._exported, found)) if found is not None else None}
 
+    def device(self) -> dict[str, Any]:
+        """Milliseconds of an accelerator's own work, as far as the session can tell them."""
+        timed = getattr(self._session, "device_ms", None)
+        return {"device_ms": list(timed(self._feeds, self._job.schedule.block_size)) if timed is not None else []}
+
     def peak(self) -> dict[str, Any]:
         """Peak memory so far."""
         return {"peak_bytes": peak_bytes()}
@@ -131,6 +138,9 @@ class Subject:
         begin = time.perf_counter_ns()
         self._session = self._open.enter_context(RUNTIMES.get(self._exported.runtime).open(self._exported, options))
         return (time.perf_counter_ns() - begin) / 1e6
+
+    def _options(self) -> RunOptions:
+        return RunOptions(self._candidate.threads, self._candidate.graph)
 
     def _asked_batch(self) -> int:
         return self._job.schedule.batch if self._job.kind == "latency" else self._job.batch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import re
@@ -16,6 +17,9 @@ from edgesmith.errors import MissingResource
 # Runtime -> the distributions that a worker needs for it.
 _NEEDS = {
     "ort": ("numpy", "onnxruntime"),
+    "torch-cuda": ("numpy", "torch"),
+    "torch-compile": ("numpy", "torch"),
+    "ort-cuda": ("numpy", "onnxruntime-gpu"),
     "openvino": ("numpy", "openvino"),
     "torch": ("numpy", "torch"),
     "executorch": ("numpy", "torch", "executorch"),
@@ -23,6 +27,7 @@ _NEEDS = {
     "tensorrt": ("numpy", "tensorrt"),
     "tensorrt-rtx": ("numpy", "tensorrt-rtx"),
 }
+_UV = ("uv", "~/.local/bin/uv")  # its installer's place is not on the path of a command that comes over ssh
 _MAKE_S = 1800.0
 _LOOK = """import importlib.metadata as m, sys
 for line in sys.argv[1:]:
@@ -61,17 +66,31 @@ def worker_python(device: Device, runtimes: Iterable[str]) -> Iterator[str]:
 
 
 def _made(device: Device, folder: str, wanted: Sequence[str], env: WorkerEnv) -> str:
-    python = f"{folder}/bin/python"
-    uv = env.kind == "uv"
+    python, uv = f"{folder}/bin/python", _uv(device) if env.kind == "uv" else ""
     if device.run(["test", "-x", python], 30).returncode != 0:
-        make = ["uv", "venv", "--quiet", "--python", device.python] if uv else [device.python, "-m", "venv"]
+        make = [uv, "venv", "--quiet", "--python", _path_of(device)] if uv else [device.python, "-m", "venv"]
         _do(device, [*make, "--system-site-packages", folder])
     absent = _absent(device, python, wanted)
     if absent:
-        install = ["uv", "pip", "install", "--python", python] if uv else [python, "-m", "pip", "install"]
+        install = [uv, "pip", "install", "--python", python] if uv else [python, "-m", "pip", "install"]
         offline = ["--no-index", "--find-links", env.find_links] if env.find_links else []
         _do(device, [*install, "--quiet", *offline, *map(_pinned, absent)])
     return python
+
+
+def _uv(device: Device) -> str:
+    """How uv is called there, or "" where it is not: venv does the same, only slower."""
+    for program in _UV:
+        with contextlib.suppress(MissingResource):
+            if device.run([program, "--version"], 30).returncode == 0:
+                return program
+    return ""
+
+
+def _path_of(device: Device) -> str:
+    """The interpreter's own path: uv knows no "~", which the device file may have."""
+    ended = device.run([device.python, "-c", "import sys; print(sys.executable)"], 30)
+    return ended.stdout.strip() or device.python
 
 
 def _absent(device: Device, python: str, wanted: Sequence[str]) -> list[str]:

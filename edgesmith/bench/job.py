@@ -25,12 +25,17 @@ JOB, INPUTS, RESULT = "job.json", "inputs.npz", "result.json"
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model to run. folder: its exported artefact, relative to the job. python: its own interpreter, if any."""
+    """A model to run. folder: its exported artefact, relative to the job. python: its own interpreter, if any.
+
+    rebuild: whether its engine is built anew on the device first. graph: whether its work is captured in a CUDA graph.
+    """
 
     name: str
     folder: str
     threads: int = 1
     python: str | None = None
+    rebuild: bool = False
+    graph: bool = False
 
 
 @dataclass(frozen=True)

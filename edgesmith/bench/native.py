@@ -153,6 +153,5 @@ def _sentinel_ms(device: Device, repeats: int = 3) -> float:
 
 
 def _shape(exported: Exported) -> str:
-    """Width, height and channels of the first input, as ncnn writes a shape."""
-    sizes = [str(size) for size in exported.inputs[0].shape[1:]] if exported.inputs else []
-    return ",".join(reversed(sizes))
+    """Width, height and channels of each input, as ncnn writes shapes: [w,h,c],[w,h,c]."""
+    return ",".join("[" + ",".join(str(size) for size in reversed(spec.shape[1:])) + "]" for spec in exported.inputs)

@@ -21,6 +21,7 @@ def command(
     block_size: int = typer.Option(20, min=1, help="Calls a block; in cold-start a block is one process"),
     warmup: int = typer.Option(20, min=1, help="Warm-up calls at least"),
     layers: bool = typer.Option(False, "--layers", help="Also times by layer, by each runtime's own profiler"),
+    rebuild: bool = typer.Option(False, "--rebuild", help="Build engines (TensorRT) anew on the device first"),
     reference: str | None = typer.Option(
         None, help="Candidate the ratios are to [default: torch-fp32, else the first]"
     ),
@@ -39,7 +40,7 @@ def command(
     profiled = LAYER_RUNS if layers else 0
     schedule = Schedule(blocks, calls, warmup, 1, scenario, sessions, profiled)  # type: ignore[arg-type]
     sweep, where = (
-        Sweep(schedule, _counts("--batch", batch), _counts("--threads", threads)),
+        Sweep(schedule, _counts("--batch", batch), _counts("--threads", threads), rebuild),
         open_named(device, devices),
     )
     with output.progress() as say:

@@ -16,17 +16,19 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
     "battery": ("dumpsys", "battery"),
     "thermalservice": ("dumpsys", "thermalservice"),
     "governor": ("cat", "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+    "load": ("dumpsys", "cpuinfo"),
     "machine": ("uname", "-m"),
     "clocks": ("sh", "-c", "cat /sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_cur_freq"),
 }
-_SETS = {"arm64-v8a": "arm64", "x86_64": "x86"}
+# Android's words for what it runs -> `uname -m`'s.
+_MACHINES = {"arm64-v8a": "aarch64", "armeabi-v7a": "armv7l", "armeabi": "armv7l", "x86": "i686"}
 
 
 def phone_info(name: str, said: Mapping[str, str]) -> DeviceInfo:
     """The facts of a phone; said: outputs of QUESTIONS, "" for what it refused to answer."""
     properties, cpuinfo = readings.getprop(said.get("getprop", "")), said.get("cpuinfo", "")
-    battery = readings.battery(said.get("battery", ""))
-    abi = properties.get("ro.product.cpu.abi", "")
+    battery, first = readings.battery(said.get("battery", "")), next(iter(readings.processors(cpuinfo)), {})
+    abi = properties.get("ro.product.cpu.abi") or properties.get("ro.product.cpu.abilist", "").partition(",")[0]
     release, patch = properties.get("ro.build.version.release", ""), properties.get("ro.build.version.security_patch")
     return DeviceInfo(
         name=name,
@@ -34,13 +36,15 @@ def phone_info(name: str, said: Mapping[str, str]) -> DeviceInfo:
         cpu=_processor(properties, cpuinfo),
         cores=len(readings.processors(cpuinfo)) or 1,
         memory_bytes=readings.memory_total(said.get("meminfo", "")) or 0,
-        instruction_set=_SETS.get(abi) or abi or instruction_set(said.get("machine", "").strip(), {}),
+        instruction_set=instruction_set(_MACHINES.get(abi, abi) or said.get("machine", "").strip(), first),
         python="",
         accelerator=properties.get("ro.hardware.egl") or None,
         governor=said.get("governor", "").strip() or None,
         clock_mhz=readings.clock_mhz(said.get("clocks", "")),
         temperature_c=_temperature_c(said, battery),
         battery_percent=battery.get("percent"),
+        throttling=readings.throttling(said.get("thermalservice", "")),
+        load_percent=readings.cpu_load(said.get("load", "")),
     )
 
 

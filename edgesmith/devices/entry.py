@@ -32,6 +32,7 @@ class Rules:
 class WorkerEnv:
     """Where the worker's packages come from: the interpreter's own, or a virtual environment made for the job.
 
+    kind: present for the former; venv, or uv, which stands for venv where uv is not installed on the device.
     packages: requirements, instead of those that the artefacts' runtimes need. find_links: a folder of wheels on the
     device, for one without a network. keep: the environment stays there for the next job.
     """

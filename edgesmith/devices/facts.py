@@ -5,37 +5,104 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import shutil
 import subprocess
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgesmith.devices import readings
 from edgesmith.results import DeviceInfo
 
 _CPU0 = "sys/devices/system/cpu/cpu0/cpufreq"
+_TEGRASTATS = ("tegrastats", "--interval", "100")
+_PI_THROTTLING = ("vcgencmd", "get_throttled")
+_PRINT_S = 5.0
+# Fact -> the command of macOS whose output tells it.
+MAC_QUESTIONS: dict[str, tuple[str, ...]] = {
+    "sysctl": ("sysctl", "hw", "machdep.cpu", "kern.osproductversion"),
+    "displays": ("system_profiler", "SPDisplaysDataType"),
+    "battery": ("pmset", "-g", "batt"),
+    "therm": ("pmset", "-g", "therm"),
+}
 _VNNI = {"avx512_vnni", "avx_vnni"}
 _CPU_ZONES = ("x86_pkg_temp", "cpu")
 
 
 def this_machine(name: str = "local") -> DeviceInfo:
     """The facts of the machine this runs on."""
+    if platform.system() == "Darwin":
+        return mac_info(name, {fact: printed(argv) for fact, argv in MAC_QUESTIONS.items()})
     text = _read("proc/cpuinfo")
-    cpuinfo = _cpuinfo(text)
+    cpuinfo, jetson = _cpuinfo(text), readings.tegrastats(printed(_TEGRASTATS, lines=1))
+    warmest = temperature_c()
     return DeviceInfo(
         name=name,
         os=f"{platform.system()} {platform.release()}",
         cpu=_cpu_model(text),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cores=_cores(),
         memory_bytes=_memory_bytes(),
         instruction_set=instruction_set(platform.machine(), cpuinfo),
         python=platform.python_version(),
         accelerator=_accelerator(),
         governor=_read(f"{_CPU0}/scaling_governor") or None,
-        clock_mhz=_clock_mhz(cpuinfo),
-        temperature_c=temperature_c(),
+        clock_mhz=jetson.get("cpu_mhz", _clock_mhz(cpuinfo)),
+        temperature_c=jetson.get("cpu_c") if warmest is None else warmest,
         driver=readings.nvidia_driver(_read("proc/driver/nvidia/version"))
         or readings.l4t_release(_read("etc/nv_tegra_release")),
         battery_percent=_battery_percent(),
+        accelerator_clock_mhz=jetson.get("gpu_mhz"),
+        throttling=readings.pi_throttling(printed(_PI_THROTTLING)),
+        load_percent=_load_percent(),
     )
+
+
+def mac_info(name: str, said: Mapping[str, str]) -> DeviceInfo:
+    """The facts of a Mac; said: outputs of MAC_QUESTIONS, "" for what it refused to answer."""
+    system = readings.sysctl(said.get("sysctl", ""))
+    clock, memory = system.get("hw.cpufrequency", ""), system.get("hw.memsize", "")
+    release = system.get("kern.osproductversion", "")
+    return DeviceInfo(
+        name=name,
+        os=f"macOS {release}" if release else f"{platform.system()} {platform.release()}",
+        cpu=system.get("machdep.cpu.brand_string") or platform.machine(),
+        cores=int(system.get("hw.logicalcpu") or system.get("hw.ncpu") or _cores()),
+        memory_bytes=int(memory) if memory.isdigit() else _memory_bytes(),
+        instruction_set=instruction_set(platform.machine(), {}),
+        python=platform.python_version(),
+        accelerator=readings.mac_gpu(said.get("displays", "")),
+        clock_mhz=int(clock) / 1e6 if clock.isdigit() else None,  # processors of Apple do not show theirs
+        battery_percent=readings.mac_battery(said.get("battery", "")),
+        throttling=readings.mac_throttling(said.get("therm", "")),
+        load_percent=_load_percent(),
+    )
+
+
+def own_instruction_set() -> str:
+    """The instruction set of the machine this runs on."""
+    return instruction_set(platform.machine(), _cpuinfo(_read("proc/cpuinfo")))
+
+
+def printed(argv: Sequence[str], lines: int | None = None) -> str:
+    """What a program prints, or its first lines if it never ends; "" where it is not there or refuses."""
+    program = shutil.which(argv[0])
+    if program is None:
+        return ""
+    with tempfile.TemporaryFile() as out:
+        process = subprocess.Popen(
+            [program, *argv[1:]], stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.DEVNULL
+        )
+        try:
+            deadline = time.monotonic() + _PRINT_S
+            while process.poll() is None and time.monotonic() < deadline:
+                if lines is not None and os.pread(out.fileno(), 1 << 16, 0).count(b"\n") >= lines:
+                    break
+                time.sleep(0.01)
+        finally:
+            process.kill()
+            process.wait()
+        return os.pread(out.fileno(), 1 << 20, 0).decode(errors="replace")
 
 
 def instruction_set(machine: str, cpuinfo: dict[str, str]) -> str:
@@ -73,15 +140,20 @@ def _cpuinfo(text: str) -> dict[str, str]:
 def _cpu_model(cpuinfo: str) -> str:
     """The processor's own name, else the board and its cores."""
     cores, board = readings.cpu_model(cpuinfo), _read("proc/device-tree/model")
-    known = f"{board}, {cores}" if board and cores else cores or board or _sysctl("machdep.cpu.brand_string")
+    known = f"{board}, {cores}" if board and cores else cores or board
     return known or platform.processor() or platform.machine()
 
 
-def _sysctl(key: str) -> str:
-    if platform.system() != "Darwin":
-        return ""
-    answer = subprocess.run(["/usr/sbin/sysctl", "-n", key], capture_output=True, text=True, check=False)
-    return answer.stdout.strip()
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _load_percent() -> float | None:
+    """The load average of the last minute."""
+    try:
+        return round(100 * os.getloadavg()[0] / (os.cpu_count() or 1), 1)
+    except OSError:
+        return None
 
 
 def _battery_percent(root: Path = Path("/")) -> float | None:

@@ -20,6 +20,7 @@ _PARTS = {
     "0x51": {"0x800": "Kryo 2xx Gold", "0x801": "Kryo 2xx Silver", "0x802": "Kryo 3xx Gold",
              "0x803": "Kryo 3xx Silver", "0x804": "Kryo 4xx Gold", "0x805": "Kryo 4xx Silver"},
 }  # fmt: skip
+_THERMAL = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")  # PowerManager's names
 _MAKERS = {"0x41": "Arm", "0x4e": "NVIDIA", "0x51": "Qualcomm", "0x61": "Apple", "0x53": "Samsung", "0x48": "HiSilicon"}
 
 
@@ -87,6 +88,36 @@ def sysctl(text: str) -> dict[str, str]:
     return _pairs(text)
 
 
+def mac_gpu(text: str) -> str | None:
+    """The graphics processors, of macOS's `system_profiler SPDisplaysDataType`."""
+    return ", ".join(re.findall(r"^\s*Chipset Model: (.+)$", text, re.M)) or None
+
+
+def mac_battery(text: str) -> float | None:
+    """Percent, of macOS's `pmset -g batt`."""
+    found = re.search(r"InternalBattery\S*.*?(\d+)%", text)
+    return float(found[1]) if found else None
+
+
+def mac_throttling(text: str) -> str | None:
+    """How far clocks are held down, of macOS's `pmset -g therm`; Macs with a processor of Apple give no percentage."""
+    limit = re.search(r"CPU_Speed_Limit\s*=\s*(\d+)", text)
+    if limit:
+        return "none" if int(limit[1]) >= 100 else f"clocks at {int(limit[1])} %"
+    level = re.search(r"[Tt]hermal warning level set to (\d+)", text)
+    if level:
+        return "none" if level[1] == "0" else f"warning level {level[1]}"
+    return "none" if "No thermal warning level has been recorded" in text else None
+
+
+def pi_throttling(text: str) -> str | None:
+    """What holds now, of a Raspberry Pi's `vcgencmd get_throttled`. Source: its documentation, bits 0 to 3."""
+    found = re.search(r"^throttled=0x([0-9a-fA-F]+)", text, re.M)
+    words = ("under-voltage", "clock capped", "throttled", "soft temperature limit")
+    bits = int(found[1], 16) if found else 0
+    return (", ".join(word for bit, word in enumerate(words) if bits >> bit & 1) or "none") if found else None
+
+
 def getprop(text: str) -> dict[str, str]:
     """What Android's `getprop` prints, by key."""
     return dict(re.findall(r"^\[([^\]]+)\]: \[([^\]]*)\]", text, re.M))
@@ -114,10 +145,12 @@ def thermalservice(text: str) -> dict[str, float]:
     return {name: float(value) for value, _, name in rows if float(value) > -50}  # below it a sensor has no value
 
 
-def throttling(text: str) -> int | None:
-    """Android's thermal status of `dumpsys thermalservice`: 0 is none, from 2 on clocks are held down."""
+def throttling(text: str) -> str | None:
+    """Android's thermal status of `dumpsys thermalservice`; from "moderate" on clocks are held down."""
     found = re.search(r"^\s*Thermal Status: (\d+)", text, re.M)
-    return int(found[1]) if found else None
+    if not found:
+        return None
+    return _THERMAL[int(found[1])] if int(found[1]) < len(_THERMAL) else f"status {found[1]}"
 
 
 def cpu_load(text: str) -> float | None:

@@ -12,12 +12,13 @@ _READS_PROGRAMS = (
     "graph/trust.py",
     "graph/trust_program.py",
 )  # torch's runtime checks what it opens
+_BUILDS_ENGINES = ("export/__init__.py", "export/engine.py")
 
 
 def worker_files() -> tuple[tuple[str, Path], ...]:
     """(path below the folder that goes on PYTHONPATH, file here), in order."""
     found = [path for path in PACKAGE.rglob("*.py") if path.relative_to(PACKAGE).parts[0] not in _NOT_THERE]
-    found = sorted([*found, *(PACKAGE / name for name in _READS_PROGRAMS)])
+    found = sorted([*found, *(PACKAGE / name for name in (*_READS_PROGRAMS, *_BUILDS_ENGINES))])
     return tuple((str(path.relative_to(PACKAGE.parent)), path) for path in found)
 
 

@@ -6,28 +6,42 @@ the ONNX file alone says what is fp16, and no builder flag changes it.
 
 from __future__ import annotations
 
-import importlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import onnx
 import torch
+from torch.export import ExportedProgram
 
 from edgesmith import records
-from edgesmith.artifact import Exported
+from edgesmith.artifact import Engine, Exported
 from edgesmith.errors import ExportFailed
-from edgesmith.export.exporter import decomposed, layer_names, prepared, record, unsupported
-from edgesmith.export.onnx import module_scope, to_bytes, to_onnx
+from edgesmith.export import engine
+from edgesmith.export.exporter import (
+    decomposed,
+    half,
+    layer_names,
+    layer_places,
+    prepared,
+    record,
+    tensors_present,
+    unsupported,
+)
+from edgesmith.export.onnx import module_scope, operator_layers, operator_names, to_bytes, to_onnx
 from edgesmith.graph.capture import Program
-from edgesmith.plugins import missing_package
 from edgesmith.quant import QuantPlan
 from edgesmith.targets import Target
 
-LARGEST_BATCH = 64  # an engine with a dynamic batch is tuned for a range of sizes
+SOURCE = "model.onnx"  # beside the engine, so that another one can be built from it
+CACHE = "timing.cache"
 
 
 def export(program: Program, plan: QuantPlan | None, target: Target, out: Path) -> Exported:
-    """Write model.engine by TensorRT. Raises: MissingPackage, ExportFailed naming the node."""
+    """Write model.engine by TensorRT; without a GPU here, what it takes to build it on the device.
+
+    Raises: MissingPackage, ExportFailed naming the node.
+    """
     return _export("tensorrt", program, plan, target, out)
 
 
@@ -36,104 +50,81 @@ def export_rtx(program: Program, plan: QuantPlan | None, target: Target, out: Pa
     return _export("tensorrt_rtx", program, plan, target, out)
 
 
+def export_source(program: Program, plan: QuantPlan | None, target: Target, out: Path) -> Exported:
+    """Write model.onnx, from which the worker builds the engine on the device. Raises: ExportFailed."""
+    lowered, exported, model = _converted(program, plan, target)
+    records.write_bytes(out / SOURCE, to_bytes(model))
+    made = _record(program, plan, target, out, lowered, exported, model, ("the engine is built on the device",))
+    return replace(made, main=SOURCE, source=SOURCE)
+
+
 def _export(vendor: str, program: Program, plan: QuantPlan | None, target: Target, out: Path) -> Exported:
-    trt = _vendor(vendor, target)
+    trt = engine.library(vendor, f"export to {target.name}")
+    capability = _capability() if vendor == "tensorrt" else ""
+    if vendor == "tensorrt" and not capability:
+        return export_source(program, plan, target, out)  # it builds on the GPU that it builds for
+    lowered, exported, model = _converted(program, plan, target)
+    made, built = _built(trt, model, lowered, target, capability, out)
+    file = f"model{target.suffix}"
+    records.write_bytes(out / file, made)
+    records.write_bytes(out / SOURCE, to_bytes(model))
+    note = f"built by {vendor} {trt.__version__}"
+    found = _record(program, plan, target, out, lowered, exported, model, (note,))
+    return replace(found, engines=(replace(built, file=file),), source=SOURCE)
+
+
+def _converted(
+    program: Program, plan: QuantPlan | None, target: Target
+) -> tuple[Program, ExportedProgram, onnx.ModelProto]:
     lowered = prepared(program, plan, target)
     if target.precision == "fp16":
-        lowered = _half(lowered)
+        lowered = half(lowered)
     exported = decomposed(lowered)
-    model = to_onnx(lowered, exported, target)
-    engine = _built(trt, model, lowered, target)
-    records.write_bytes(out / f"model{target.suffix}", engine)
-    # An engine shows its inputs and outputs only, so no other layer can be read from it.
+    return lowered, exported, to_onnx(lowered, exported, target)
+
+
+def _record(
+    program: Program,
+    plan: QuantPlan | None,
+    target: Target,
+    out: Path,
+    lowered: Program,
+    exported: ExportedProgram,
+    model: onnx.ModelProto,
+    notes: tuple[str, ...],
+) -> Exported:
+    # An engine shows its inputs and outputs only, so no other layer can be read from it; its inspector and its profiler
+    # call layers by the nodes of the ONNX file.
     names = layer_names(lowered, exported, {spec.name for spec in lowered.outputs})
-    return record(program, plan, target, out, names, (f"built by {vendor} {trt.__version__}",))
+    operators = operator_names(model, lowered, exported)
+    present = {name for node in model.graph.node for name in node.output}
+    places = layer_places(lowered, exported, tensors_present(lowered, exported, present))
+    layers = operator_layers(model, program, lowered, exported, places)
+    return record(program, plan, target, out, names, notes, operators, layers)
 
 
-def _vendor(module: str, target: Target) -> Any:
+def _built(
+    trt: Any, model: onnx.ModelProto, program: Program, target: Target, capability: str, out: Path
+) -> tuple[bytes, Engine]:
     try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise missing_package(error, f"export to {target.name}") from error
-    except (ImportError, OSError) as error:
-        found = f"{module} is installed but its libraries do not load ({error})"
-        raise ExportFailed(f"export to {target.name}", found, f"install {module} again with its libraries") from error
+        return engine.build(trt, to_bytes(model), program.inputs, capability, out / CACHE)
+    except engine.NotParsed as error:
+        raise _refused(error, model, target) from error
 
 
-def _built(trt: Any, model: onnx.ModelProto, program: Program, target: Target) -> bytes:
-    logger = _listener(trt)
-    builder = trt.Builder(logger)
-    network = builder.create_network(_network_flags(trt))
-    parser = trt.OnnxParser(network, logger)
-    if not parser.parse(to_bytes(model)):
-        raise _refused(parser, model, target)
-    config = builder.create_builder_config()
-    if any(spec.dynamic for spec in program.inputs):
-        config.add_optimization_profile(_profile(builder, program))
-    engine = builder.build_serialized_network(network, config)
-    if engine is None:
-        found = "; ".join(logger.heard[-3:]) or "the builder gave no reason"
-        raise ExportFailed(f"export to {target.name}", f"no engine was built ({found})", "drop this target")
-    return bytes(engine)
-
-
-def _network_flags(trt: Any) -> int:
-    """Types as the ONNX file states them, where the vendor still asks (RTX knows nothing else)."""
-    flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
-    return 0 if flag is None else 1 << int(flag)
-
-
-def _profile(builder: Any, program: Program) -> Any:
-    profile = builder.create_optimization_profile()
-    for spec in program.inputs:
-        profile.set_shape(spec.name, spec.concrete(1), spec.concrete(1), spec.concrete(LARGEST_BATCH))
-    return profile
-
-
-def _refused(parser: Any, model: onnx.ModelProto, target: Target) -> ExportFailed:
+def _refused(error: engine.NotParsed, model: onnx.ModelProto, target: Target) -> ExportFailed:
     """The parser's first error that names a node, in the user's module path."""
     asked = f"export to {target.name}"
-    errors = [parser.get_error(index) for index in range(parser.num_errors)]
     nodes = {node.name: node for node in model.graph.node}
-    for error in errors:
-        node = nodes.get(error.node_name())
+    for one in error.refusals:
+        node = nodes.get(one.node)
         if node is not None:
-            return unsupported(asked, f"ONNX {node.op_type}", module_scope(node), _reason(error))
-    said = "; ".join(map(_reason, errors))[:480]
-    return ExportFailed(asked, f"the ONNX parser refused the model ({said})", "drop this target")
+            return unsupported(asked, f"ONNX {node.op_type}", module_scope(node), one.reason)
+    return ExportFailed(asked, f"the ONNX parser refused the model ({error})", "drop this target")
 
 
-def _reason(error: Any) -> str:
-    """The parser's description; for an operator without an importer that is only a condition ("false")."""
-    return f"{error.desc().strip()[:200]}, {error.code()}"
-
-
-def _listener(trt: Any) -> Any:
-    class Listener(trt.ILogger):  # the vendor calls a logger of its own class
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self.heard: list[str] = []
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
-                self.heard.append(message)
-
-    return Listener()
-
-
-def _half(program: Program) -> Program:
-    """The same program computing in fp16, with float32 inputs and outputs: RTX takes the types of the file."""
-    module, paths, origins = program.copy()
-    module.half()
-    for node in module.graph.find_nodes(op="placeholder"):
-        if node.meta["val"].is_floating_point():
-            with module.graph.inserting_after(node):
-                half = module.graph.call_function(torch.ops.aten.to.dtype, (node, torch.float16))
-            node.replace_all_uses_with(half, delete_user_cb=lambda user, half=half: user is not half)
-    output = module.graph.output_node()
-    results = []
-    for node in output.args[0]:  # type: ignore[union-attr]
-        with module.graph.inserting_before(output):
-            results.append(module.graph.call_function(torch.ops.aten.to.dtype, (node, torch.float32)))
-    output.args = (tuple(results),)
-    return program.rewritten(module, paths, origins)
+def _capability() -> str:
+    """The compute capability of this machine's first GPU, "" without one."""
+    if not torch.cuda.is_available():
+        return ""
+    return ".".join(map(str, torch.cuda.get_device_capability(0)))

@@ -14,9 +14,11 @@ from edgesmith.artifact import RECORD, load_exported, open_artifact
 from edgesmith.devices.entry import DeviceEntry, open_device
 from edgesmith.devices.facts import this_machine
 from edgesmith.errors import EdgesmithError, EngineFailed, MissingResource
+from edgesmith.export.engine import RTX_CAPABILITIES
 from edgesmith.plugins import EXTRA_OF, is_installed
 from edgesmith.results import DeviceInfo
 from edgesmith.runtimes import RUNTIMES
+from edgesmith.runtimes.cuda import Cuda
 from edgesmith.targets import TARGETS, Target
 
 # What building and running a target needs: vendor modules by exporter, and by runtime.
@@ -32,7 +34,9 @@ _BUILD_NEEDS = {
 }
 _RUN_NEEDS = {
     "torch": ("torch",),
+    "torch-cuda": ("torch",),
     "ort": ("onnxruntime",),
+    "ort-cuda": ("onnxruntime",),
     "openvino": ("openvino",),
     "coreml": ("coremltools",),
     "executorch": ("torch", "executorch"),
@@ -49,6 +53,8 @@ def examine(say: Callable[[str], None]) -> dict[str, Any]:
     warnings = []
     if info.instruction_set == "x86":
         warnings.append("this CPU has no VNNI: u8 x s8 products saturate, so int8 weights are planned with 7 bits")
+    if is_installed("tensorrt_rtx"):
+        warnings.append("TensorRT-RTX engines are for SM75 to SM89 and SM120 on: it has none for SM90 (H100, H200)")
     return {"version": edgesmith.__version__, "device": info, "targets": rows, "warnings": warnings}
 
 
@@ -71,12 +77,24 @@ def _cannot_run(runtime: str) -> str:
         return _missing(("torch",))  # our interpreter runs it: accuracy is measured, latency on a Mac only
     if runtime == "coreai":
         return "Core AI runs on macOS 27 and later, and edgesmith does not run it yet"
-    if runtime.startswith("tensorrt"):
-        return "running TensorRT engines needs an NVIDIA GPU, and is not there yet"
+    if runtime.startswith("tensorrt") or runtime.endswith("-cuda"):
+        return _gpu_for(runtime)
     try:
         RUNTIMES.get(runtime).version()
     except (EdgesmithError, ImportError, OSError) as error:
         return str(error)
+    return ""
+
+
+def _gpu_for(runtime: str) -> str:
+    """Whether the GPU here is one that the library runs on."""
+    try:
+        capability = Cuda().capability()
+    except EdgesmithError as error:
+        return f"it runs on an NVIDIA GPU: {error.found}"
+    if runtime == "tensorrt-rtx" and capability not in RTX_CAPABILITIES:
+        known = ", ".join(RTX_CAPABILITIES)
+        return f"TensorRT-RTX is made for compute capabilities {known}; here is {capability}: use tensorrt-*"
     return ""
 
 

@@ -61,11 +61,15 @@ def _open(file: Path, folder: Path) -> dict[str, Exported]:
 
 @dataclass(frozen=True)
 class Sweep:
-    """What `bench` measures: each number of threads with each batch, a job each, in one scenario."""
+    """What `bench` measures: each number of threads with each batch, a job each, in one scenario.
+
+    rebuild: engines are built anew on the device.
+    """
 
     schedule: Schedule = field(default_factory=Schedule)
     batches: tuple[int, ...] = (1,)
     threads: tuple[int, ...] = (1,)
+    rebuild: bool = False
 
     def __iter__(self) -> Iterator[tuple[Schedule, int]]:
         for batch, threads in product(self.batches, self.threads):
@@ -103,7 +107,7 @@ def bench_files(
         records = []
         for schedule, threads in sweep:
             asked = (where, job, found, feed.arrays, schedule, chosen, threads)
-            records.append(measure(*asked, images=feed.images, progress=say))
+            records.append(measure(*asked, images=feed.images, progress=say, rebuild=sweep.rebuild))
     return bench_table(records)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -192,6 +193,8 @@ def _build_one(
         return Absent(name, "not_measured", "no calibration data was given, and int8 needs it")
     try:
         with building(folder) as temporary:
+            if (timings := folder / "timing.cache").is_file():  # the same layers need not be timed again
+                shutil.copy2(timings, temporary)
             made = EXPORTERS.get(row.exporter)(program, plan, row, temporary)
             notes = (*source.notes, *made.notes, *(plan.notes if plan else ()))
             full = replace(made, preprocessing=source.preprocessing, labels=source.labels, notes=notes)

@@ -41,6 +41,8 @@ def notes(report: Mapping[str, Any]) -> list[str]:
     found = []
     if device := report.get("device"):
         found.append(f"On {device['cpu'] or device['name']}, {device['cores']} cores, {device['os']}.")
+    if original := report["provenance"].get("original"):
+        found.append(f"{original[0].upper()}{original[1:]}.")
     metrics = list(dict.fromkeys(row["accuracy"]["metric"] for row in report["rows"] if row["accuracy"]))
     if metrics:
         names = " or ".join(wording.metric_name(metric) for metric in metrics)

@@ -24,9 +24,10 @@ from edgesmith.tensors import Arrays, TensorSpec, check_feed
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How to run: the number of threads of one inference."""
+    """How to run: the number of threads of one inference, and on a GPU whether work is captured in a CUDA graph."""
 
     threads: int = 1
+    graph: bool = False
 
 
 class Session(Protocol):

@@ -28,6 +28,8 @@ VOCABULARY += ("distributions",)
 PACKAGES = ("bench", "runtimes", "devices")
 NEEDED = [SOURCE / "edgesmith" / f"{name}.py" for name in ("__init__", *VOCABULARY)]
 NEEDED += sorted(path for package in PACKAGES for path in (SOURCE / "edgesmith" / package).glob("*.py"))
+# The builder of engines works on the device too; the table of exporters stands in its package.
+NEEDED += [SOURCE / "edgesmith" / "export" / f"{name}.py" for name in ("__init__", "engine")]
 STANDARD_OR_OURS = {*sys.stdlib_module_names, "numpy", "edgesmith"}
 
 
@@ -151,7 +153,9 @@ def test_vendors_are_imported_in_the_file_named_after_them_only():
     allowed = {
         "ort": {"onnxruntime", "onnx"},
         "openvino": {"openvino"},
+        "ort_cuda": {"onnxruntime"},
         "torch": {"torch"},
+        "torch_cuda": {"torch"},
         "coreml_vendor": {"coremltools"},
     }
     allowed["executorch"] = {"executorch", "torch"}  # its Python runtime takes tensors of torch

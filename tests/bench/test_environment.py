@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -10,7 +12,9 @@ import pytest
 from edgesmith.bench.environment import requirements, worker_python
 from edgesmith.devices.entry import WorkerEnv
 from edgesmith.devices.local import LocalDevice
+from edgesmith.devices.ssh import SshDevice
 from edgesmith.errors import MissingResource
+from tests.devices.sshd import needs_sshd, serving
 
 
 def wheel(folder: Path, name: str, version: str) -> None:
@@ -24,6 +28,21 @@ def wheel(folder: Path, name: str, version: str) -> None:
             f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
         )
         file.writestr(f"{info}/RECORD", "")
+
+
+def fake_uv(folder: Path) -> Path:
+    """uv's two commands by venv and pip, which write down what they were asked."""
+    (folder := folder / "bin").mkdir()
+    script = f"""#!/bin/sh
+echo "$@" >>"{folder}/asked"
+case "$1 $2" in
+  "venv --quiet") shift 3; python=$1; shift; exec "$python" -m venv --without-pip "$@" ;;
+  "pip install") shift 3; python=$1; shift; exec "{sys.executable}" -m pip --python "$python" install "$@" ;;
+esac
+"""
+    (folder / "uv").write_text(script)
+    (folder / "uv").chmod(0o755)
+    return folder
 
 
 @pytest.fixture
@@ -54,9 +73,44 @@ def test_an_environment_is_made_without_a_network_and_removed(device, tmp_path):
     assert not Path(python).exists()
 
 
-def test_what_cannot_be_had_is_named_and_nothing_is_left(device, tmp_path):
+def test_what_cannot_be_had_is_named_and_nothing_is_left(device, tmp_path, monkeypatch):
     (tmp_path / "wheels").mkdir()
+    monkeypatch.setenv("PATH", f"{fake_uv(tmp_path)}:{os.environ['PATH']}")
     device.env = WorkerEnv("uv", ("edgesmith_absent==9",), str(tmp_path / "wheels"))
-    with pytest.raises(MissingResource), worker_python(device, ["null"]):
+    with pytest.raises(MissingResource, match="edgesmith_absent"), worker_python(device, ["null"]):
         pass
     assert not list((tmp_path / "there").glob("*"))
+
+
+@pytest.mark.parametrize("which", ["fake", pytest.param("real", marks=pytest.mark.needs(program="uv"))])
+@needs_sshd
+def test_uv_makes_the_environment_where_it_is_there_and_it_is_removed(tmp_path, which):
+    wheel(tmp_path / "wheels", "edgesmith_probe", "1.5")
+    env = WorkerEnv("uv", ("edgesmith_probe==1.5",), str(tmp_path / "wheels"))
+    programs = fake_uv(tmp_path) if which == "fake" else Path(shutil.which("uv") or "").parent
+    path = f"{programs}:{os.environ['PATH']}"
+    with serving(tmp_path / "sshd") as server:
+        device = SshDevice(server.entry(tmp_path / "there", env=env, variables={"PATH": path}))
+        with worker_python(device, ["null"]) as python:
+            code = "import edgesmith_probe as p, edgesmith.bench.worker; print(p.VERSION)"
+            ended = device.run([python, "-c", code], 60)
+            assert ended.stdout == "1.5\n" and python.startswith(str(tmp_path / "there")), ended.stderr
+            made_by = (Path(python).parents[1] / "pyvenv.cfg").read_text()
+            assert which == "fake" or "uv = " in made_by
+        assert not Path(python).exists() and not list((tmp_path / "there" / "jobs").iterdir())
+        device.close()
+    if which == "fake":
+        lines = (programs / "asked").read_text().splitlines()
+        assert lines[1].startswith(f"venv --quiet --python {sys.executable} --system-site-packages")
+        assert lines[2].endswith(f"--no-index --find-links {tmp_path / 'wheels'} edgesmith_probe==1.5")
+
+
+def test_without_uv_the_environment_is_made_by_venv(device, tmp_path, monkeypatch):
+    asked = tmp_path / "asked"
+    (python := tmp_path / "python").write_text(f'#!/bin/sh\necho "$@" >>"{asked}"\nexit 1\n')
+    python.chmod(0o755)
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    device.python, device.env = str(python), WorkerEnv("uv", ("edgesmith_probe==1.5",))
+    with pytest.raises(MissingResource, match="find_links"), worker_python(device, ["null"]):
+        pass
+    assert "-m venv --system-site-packages" in asked.read_text()

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from edgesmith.devices.facts import instruction_set, temperature_c, this_machine
+from edgesmith.devices.facts import instruction_set, mac_info, own_instruction_set, printed, temperature_c, this_machine
+
+PRINTED = Path(__file__).with_name("printed")
 
 
 @pytest.mark.parametrize(
@@ -53,6 +56,50 @@ def test_this_machine_is_described():
     info = this_machine("here")
     assert info.name == "here" and info.cpu and info.os and info.cores >= 1
     assert info.memory_bytes > 1 << 28 and info.python == sys.version.split()[0]
+    assert info.instruction_set == own_instruction_set()
+
+
+def program(folder: Path, name: str, script: str) -> None:
+    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / name).chmod(0o755)
+
+
+@pytest.mark.needs(host="linux")
+def test_a_jetson_and_a_pi_are_asked_by_their_own_programs(tmp_path, monkeypatch):
+    # tegrastats never ends by itself.
+    program(
+        tmp_path, "tegrastats", f'echo "$@" >"{tmp_path}/asked"; cat "{PRINTED}/tegrastats-orin.txt"; exec sleep 60'
+    )
+    program(tmp_path, "vcgencmd", "echo throttled=0x4")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    info = this_machine()
+    assert (info.clock_mhz, info.accelerator_clock_mhz, info.throttling) == (1510, 611, "throttled")
+    assert info.temperature_c == (temperature_c() or 48.281)
+    assert (tmp_path / "asked").read_text().startswith("--interval")
+
+
+def test_a_mac_is_described_by_what_its_programs_print():
+    files = {
+        "sysctl": "sysctl-macos",
+        "displays": "displays-macos",
+        "battery": "battery-macos",
+        "therm": "therm-macos-arm",
+    }
+    info = mac_info("mini", {fact: (PRINTED / f"{file}.txt").read_text() for fact, file in files.items()})
+    assert (info.name, info.os, info.cpu, info.cores) == ("mini", "macOS 14.5", "Apple M1", 8)
+    assert (info.memory_bytes, info.accelerator, info.battery_percent) == (16 << 30, "Apple M1", 97)
+    assert (info.throttling, info.clock_mhz) == ("none", None)
+
+
+def test_a_mac_that_refuses_to_answer_is_still_a_machine():
+    info = mac_info("mini", {})
+    assert info.cores >= 1 and info.memory_bytes > 0 and info.throttling is None and info.accelerator is None
+
+
+def test_a_program_that_is_not_there_or_fails_says_nothing(tmp_path, monkeypatch):
+    program(tmp_path, "fails", "exit 3")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert printed(["fails"]) == printed(["no-such-program"]) == ""
 
 
 def test_nothing_but_the_standard_library_is_loaded():

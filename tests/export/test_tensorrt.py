@@ -3,8 +3,11 @@
 import pytest
 import torch
 
+from edgesmith.artifact import engine_system
 from edgesmith.errors import ExportFailed, MissingPackage
-from edgesmith.export.tensorrt import _half, export, export_rtx
+from edgesmith.export.engine import LARGEST_BATCH, RTX_DEFAULT, build, library
+from edgesmith.export.exporter import half as to_half
+from edgesmith.export.tensorrt import export, export_rtx, export_source
 from edgesmith.graph.capture import capture
 from edgesmith.plugins import is_installed
 from edgesmith.targets import target
@@ -32,7 +35,7 @@ def test_without_the_vendor_package_it_says_what_to_install(two, tmp_path, expor
 
 
 def test_half_computes_in_fp16_between_float32_inputs_and_outputs(two):
-    half = _half(two)
+    half = to_half(two)
     assert {parameter.dtype for parameter in half.module.parameters()} == {torch.float16}
     feed = (torch.randn(2, 3, 8, 8), torch.randn(2, 4))
     for wanted, got in zip(two.module(*feed), half.module(*feed), strict=True):
@@ -64,3 +67,35 @@ def test_rtx_names_the_node_it_refuses(tmp_path):
     with pytest.raises(ExportFailed, match=r"ONNX Det in 'block\.0\.act'"):
         export_rtx(program, None, target("tensorrt-rtx-fp32"), tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.needs("tensorrt_rtx")
+def test_an_engine_says_where_it_can_be_loaded_and_has_its_source_beside_it(two, tmp_path):
+    exported = export_rtx(two, None, target("tensorrt-rtx-fp32"), tmp_path)
+    (engine,) = exported.engines
+    assert (engine.file, engine.library, engine.capabilities) == ("model.engine", "tensorrt_rtx", RTX_DEFAULT)
+    assert engine.version in exported.notes[0] and engine.system == engine_system()
+    assert engine.flags == ("strongly typed", f"batch 1 to {LARGEST_BATCH}")
+    assert (tmp_path / exported.source).is_file() and exported.size_bytes == exported.file.stat().st_size
+    assert not list(tmp_path.glob("*.cache"))  # RTX times nothing when it builds
+
+
+@pytest.mark.needs("tensorrt_rtx")
+def test_rtx_builds_for_one_gpu_and_has_nothing_for_sm90(two, tmp_path):
+    made = export_source(two, None, target("tensorrt-rtx-fp32"), tmp_path)
+    trt = library("tensorrt_rtx", "a test")
+    engine, record = build(trt, made.file.read_bytes(), made.inputs, "8.6")
+    assert record.capabilities == ("8.6",) and len(engine) > 10_000
+    with pytest.raises(ExportFailed, match=r"SM120.* and not SM90"):
+        build(trt, made.file.read_bytes(), made.inputs, "9.0")
+
+
+def test_what_is_built_on_the_device_travels_as_onnx(two, tmp_path):
+    made = export_source(two, None, target("tensorrt-fp16"), tmp_path)
+    assert (made.main, made.source, made.engines, made.runtime) == ("model.onnx", "model.onnx", (), "tensorrt")
+    assert made.size_bytes == made.file.stat().st_size
+    assert {product.layer: product.names[0] for product in made.products} == {
+        "body.conv": "node_conv2d",
+        "mix": "node_linear",
+    }
+    assert [made.operator_layers[name] for name in ("node_conv2d", "node_linear")] == ["body.conv", "mix"]

@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 from edgesmith.report import table
 from edgesmith.results import BenchRecord
 from tests.report.sample import DEVICE, measured, report
@@ -34,3 +36,11 @@ def test_only_checks_with_intervals_count_as_questions():
     verdicts = [{"check": check, "state": "pass"} for check in asked]
     note = next(line for line in table.notes({**report(), "verdicts": verdicts}) if "questions" in line)
     assert note.startswith("2 questions") and "97.5 %" in note
+
+
+def test_it_says_where_the_original_ran_if_that_is_another_machine():
+    elsewhere = "the original ran on this machine and not on pi: no torch there"
+    assert "The original ran on this machine and not on pi: no torch there." in table.lines(
+        report(provenance={"original": elsewhere})
+    )
+    assert not any("original ran" in line for line in table.lines(report()))

@@ -1,6 +1,7 @@
 """Native programs that time a model where no Python is: one JSON file each, with its argv and how to read its output.
 
-argv: words with {program}, {model}, {threads}, {runs}, {warmup} and {shape} (width, height, channels) in them.
+argv: words with {program}, {model}, {threads}, {runs}, {warmup} and {shape} ([width,height,channels] of each input) in
+them. hint: what to look at first when an output does not parse.
 latency, load, first: a pattern whose group `value` is a time, and `ms` that one of its units has; a group `count`
 says how many runs the time is of. statistic: what `latency` is of the runs of one invocation.
 """
@@ -38,6 +39,7 @@ class Tool:
     load: Reading | None = None
     first: Reading | None = None
     version: str = ""
+    hint: str = ""
 
     def command(self, **words: str) -> list[str]:
         """Its argv for one invocation; each word stays one argument, whatever is in it."""
@@ -49,6 +51,7 @@ class Tool:
         if latency is None:
             last = " | ".join(output.strip().splitlines()[-3:])[:300]
             todo = "see that program and runner belong together in the device file"
+            todo += f"; {self.hint}" if self.hint else ""
             raise EngineFailed(f"read the output of {self.engine}", f"it does not parse: {last or 'nothing'}", todo)
         more = {"load_ms": self.load, "first_ms": self.first}
         times = {name: _time(reading, output) for name, reading in more.items() if reading is not None}
