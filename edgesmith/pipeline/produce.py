@@ -22,6 +22,7 @@ from edgesmith.errors import EdgesmithError, MissingPackage, MissingResource, Us
 from edgesmith.export import EXPORTERS
 from edgesmith.export.exporter import Exporter
 from edgesmith.graph.capture import Program, capture
+from edgesmith.graph.repeatable import check_repeatable
 from edgesmith.graph.rewrite import fold_batchnorm
 from edgesmith.pipeline.sources import Inputs, Source, check_calibration
 from edgesmith.quant import QuantPlan, RangeMethod, RangeRecord
@@ -61,13 +62,19 @@ class Bundle:
 
 
 def capture_source(source: Source, dynamic_batch: bool = False) -> Program:
-    """Capture a model by seeded synthetic inputs of its own specs."""
+    """Capture a model by seeded synthetic inputs of its own specs.
+
+    Raises: ExportFailed; UsageError for one that answers differently each time.
+    """
     feed = random_feed(source.inputs)
     example = {name: torch.from_numpy(array) for name, array in feed.items()}
     outputs = source.outputs or None
     if isinstance(source.module, torch.fx.GraphModule):  # a saved program takes its inputs in order only
-        return capture(source.module, tuple(example.values()), tuple(example), outputs, dynamic_batch)
-    return capture(source.module, example, None, outputs, dynamic_batch)
+        program = capture(source.module, tuple(example.values()), tuple(example), outputs, dynamic_batch)
+    else:
+        program = capture(source.module, example, None, outputs, dynamic_batch)
+    check_repeatable(program)
+    return program
 
 
 def calibrate(
