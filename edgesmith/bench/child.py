@@ -57,7 +57,8 @@ class Subject:
         times = [self._opened(options)]
         if self._job.kind == "latency" and self._job.schedule.scenario != "cold-start":
             times.append(self._opened(options))
-        facts = {"engine": self._session.engine, "precision": self._session.precision, "version": runtime.version()}
+        version = getattr(self._session, "version", "") or runtime.version()
+        facts = {"engine": self._session.engine, "precision": self._session.precision, "version": version}
         if self._job.kind == "latency" and not is_timed(self._session):
             reason = f"{facts['engine']} is an interpreter, its time says nothing about a device; time it on one"
             return {"state": "not_measured", "reason": reason, **facts}
