@@ -147,7 +147,8 @@ class Measurement:
     """One candidate on one device. state is "measured", or "failed" / "not_measured" with the reason.
 
     wall_ms: how long each block took from its first to its last run, which is what a throughput is told from.
-    energy: one a gauge of the device; () where nobody asked.
+    energy: one a gauge of the device; () where nobody asked. device_ms: an accelerator's own work without copies, by
+    its events, run by run after the blocks; () where there is none.
     """
 
     target: str
@@ -170,6 +171,7 @@ class Measurement:
     wall_ms: tuple[float, ...] = ()
     layers: LayerTimes | None = None
     energy: tuple[Energy, ...] = ()
+    device_ms: tuple[float, ...] = ()
 
     @property
     def rows_per_s(self) -> tuple[float, ...]:
@@ -205,12 +207,22 @@ class Accuracy:
     n: int
     extra: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def untold(self) -> str:
+        """Why the samples say nothing, where n is 0."""
+        if self.n:
+            return ""
+        if self.extra.get("classes") == 1:
+            return "all labels are of one class: a model that always says it would be right each time"
+        return "the data has too few samples or pairs for it"
+
 
 @dataclass(frozen=True)
 class Agreement:
     """How well one output of one target agrees with the original's, over `n` samples, without labels.
 
     top1 is None unless the output is (N, more than 1). problem: why it cannot agree at all (shape, NaN), else "".
+    rearranged: the order (of classes, channels, axes or outputs) in which it would agree and is not, else "".
     """
 
     target: str
@@ -223,6 +235,7 @@ class Agreement:
     max_abs: Interval
     sqnr_db: Interval
     problem: str = ""
+    rearranged: str = ""
 
 
 @dataclass(frozen=True)

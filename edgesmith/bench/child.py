@@ -49,7 +49,7 @@ class Subject:
         artefact = load_exported(self._folder / self._candidate.folder, check=True)
         self._exported = with_engine(artefact, self._candidate.rebuild)
         runtime = RUNTIMES.get(self._exported.runtime)
-        options = RunOptions(threads=self._candidate.threads)
+        options = self._options()
         asked, found = self._asked_batch(), feeds.batch_of(self._exported, self._asked_batch())
         if self._job.kind == "latency" and asked not in (1, found):
             reason = f"it is made for batches of {found}, not of {asked}; export it with a dynamic batch"
@@ -57,7 +57,8 @@ class Subject:
         times = [self._opened(options)]
         if self._job.kind == "latency" and self._job.schedule.scenario != "cold-start":
             times.append(self._opened(options))
-        facts = {"engine": self._session.engine, "precision": self._session.precision, "version": runtime.version()}
+        version = getattr(self._session, "version", "") or runtime.version()
+        facts = {"engine": self._session.engine, "precision": self._session.precision, "version": version}
         if self._job.kind == "latency" and not is_timed(self._session):
             reason = f"{facts['engine']} is an interpreter, its time says nothing about a device; time it on one"
             return {"state": "not_measured", "reason": reason, **facts}
@@ -77,7 +78,7 @@ class Subject:
     def first(self) -> dict[str, Any]:
         """The first inference of this process, and what a later load takes."""
         first_ms = protocol.sample(self._session.run, self._feeds, 0, 1)[0]
-        return {"first_ms": first_ms, "later_load_ms": self._opened(RunOptions(threads=self._candidate.threads))}
+        return {"first_ms": first_ms, "later_load_ms": self._opened(self._options())}
 
     def warm(self) -> dict[str, Any]:
         """Run until times are steady."""
@@ -119,6 +120,11 @@ class Subject:
         found = profiled_by(self._session, self._feeds, self._job.schedule.profiled)
         return {"layers": to_json(layer_times(self._exported, found)) if found is not None else None}
 
+    def device(self) -> dict[str, Any]:
+        """Milliseconds of an accelerator's own work, as far as the session can tell them."""
+        timed = getattr(self._session, "device_ms", None)
+        return {"device_ms": list(timed(self._feeds, self._job.schedule.block_size)) if timed is not None else []}
+
     def peak(self) -> dict[str, Any]:
         """Peak memory so far."""
         return {"peak_bytes": peak_bytes()}
@@ -133,6 +139,9 @@ class Subject:
         begin = time.perf_counter_ns()
         self._session = self._open.enter_context(RUNTIMES.get(self._exported.runtime).open(self._exported, options))
         return (time.perf_counter_ns() - begin) / 1e6
+
+    def _options(self) -> RunOptions:
+        return RunOptions(self._candidate.threads, self._candidate.graph)
 
     def _asked_batch(self) -> int:
         return self._job.schedule.batch if self._job.kind == "latency" else self._job.batch

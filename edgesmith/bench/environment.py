@@ -17,6 +17,9 @@ from edgesmith.errors import MissingResource
 # Runtime -> the distributions that a worker needs for it.
 _NEEDS = {
     "ort": ("numpy", "onnxruntime"),
+    "torch-cuda": ("numpy", "torch"),
+    "torch-compile": ("numpy", "torch"),
+    "ort-cuda": ("numpy", "onnxruntime-gpu"),
     "openvino": ("numpy", "openvino"),
     "torch": ("numpy", "torch"),
     "executorch": ("numpy", "torch", "executorch"),

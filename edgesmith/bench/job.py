@@ -27,7 +27,7 @@ JOB, INPUTS, RESULT = "job.json", "inputs.npz", "result.json"
 class Candidate:
     """A model to run. folder: its exported artefact, relative to the job. python: its own interpreter, if any.
 
-    rebuild: whether its engine is built anew on the device first.
+    rebuild: whether its engine is built anew on the device first. graph: whether its work is captured in a CUDA graph.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Candidate:
     threads: int = 1
     python: str | None = None
     rebuild: bool = False
+    graph: bool = False
 
 
 @dataclass(frozen=True)

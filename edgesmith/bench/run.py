@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 import shutil
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
@@ -52,16 +53,18 @@ def measure(
     pythons: Mapping[str, str] | None = None,
     progress: Progress | None = None,
     rebuild: bool = False,
+    graphs: Collection[str] = (),
 ) -> BenchRecord:
     """Time candidates against each other in interleaved blocks; one row each, measured or with its reason.
 
     inputs: real samples over which the runs rotate (the first 32); images are uint8 RGB (N, H, W, 3).
     pythons: candidate -> the interpreter of its own virtual environment on the device. rebuild: engines are built
-    anew there, from the ONNX files beside them.
+    anew there, from the ONNX files beside them. graphs: candidates whose work is captured in a CUDA graph.
     Raises: UsageError, EngineFailed when the worker itself fails, DamagedArtifact for an answer that is not one.
     """
     few = {name: array[:MOST_FEEDS] for name, array in inputs.items()}
-    candidates = tuple(replace(one, rebuild=rebuild) for one in _candidates(exported, threads, pythons or {}))
+    made = _candidates(exported, threads, pythons or {})
+    candidates = tuple(replace(one, rebuild=rebuild, graph=one.name in graphs) for one in made)
     check_job(Job("latency", candidates, reference, schedule, _kind(images), timeout_s=step_timeout_s))
     barred = _barred(device, exported)
     able = {name: model for name, model in exported.items() if name not in barred}
@@ -224,6 +227,9 @@ def _run_there(
         if ended.timed_out or ended.returncode != 0:
             how = f"no end after {timeout_s:g} s" if ended.timed_out else f"it ended with status {ended.returncode}"
             last = " | ".join(ended.stderr.strip().splitlines()[-3:])
+            if absent := re.search(r"^ModuleNotFoundError: No module named '(\w+)'", ended.stderr, re.M):
+                asked, found = f"run the worker on {device.name}", f"{python} has no {absent[1]}"
+                raise MissingResource(asked, found, f"install {absent[1]} there, or see env in the device file")
             raise EngineFailed(f"run the worker on {device.name}", f"{how} {last}".strip(), "see its logs there")
         return _fetch(device, remote, folder, job)
     finally:

@@ -51,6 +51,7 @@ class Trial:
         self._reason = ""
         self._placement: Placement | None = None
         self._layers: LayerTimes | None = None
+        self._device_ms: tuple[float, ...] = ()
 
     def start(self) -> None:
         """Start the child and load the model."""
@@ -112,6 +113,10 @@ class Trial:
         if found.get("placement"):
             self._placement = replace(from_json(Placement, found["placement"]), target=self.candidate.name)
 
+    def device(self) -> None:
+        """Ask for the accelerator's own times; who has none, or breaks over it, keeps the samples there are."""
+        self._device_ms = tuple(self._besides("device", "untimed").get("device_ms", ()))
+
     def profile(self) -> None:
         """Ask for times by layer; who cannot answer, or breaks over it, keeps the samples there are."""
         self.ask("peak")  # a profiler takes memory of its own
@@ -169,6 +174,7 @@ class Trial:
             wall_ms=tuple(self._walls) if done else (),
             placement=self._placement,
             layers=self._layers,
+            device_ms=self._device_ms,
             energy=self._meter.told(self._spent) if done and self._spent else (),
         )
 
@@ -183,6 +189,8 @@ def _notes(facts: dict[str, Any]) -> Iterator[str]:
         yield f"not steady after {facts['warmup']} runs of warm-up"
     if facts.get("unplaced"):
         yield f"where its work is done is not known: {facts['unplaced']}"
+    if facts.get("untimed"):
+        yield f"the accelerator's own times are not known: {facts['untimed']}"
     if facts.get("unprofiled"):
         yield f"times by layer are not known: {facts['unprofiled']}"
     yield from foreign_plan(facts.get("instruction_set", ""), own_instruction_set())
@@ -218,6 +226,7 @@ def _latency(trials: dict[str, Trial], job: Job, say: Callable[[str], None]) -> 
         say(f"round {number} of {job.schedule.blocks}")
         order += [name for name in names if trials[name].block(number)]
     for trial in trials.values():
+        trial.device()
         if job.schedule.profiled:
             trial.profile()
         trial.finish()

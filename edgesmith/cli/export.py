@@ -27,6 +27,7 @@ def command(
     on: m.On = None,
     off: m.Off = None,
     dynamic_batch: bool = typer.Option(False, help="Keep the batch size open in the artefacts."),
+    on_device: bool = typer.Option(False, "--on-device", help="Engines (TensorRT) are built by the worker there"),
     strict: m.Strict = False,
     trust_pickle: m.TrustPickle = False,
     json: m.Json = False,
@@ -47,6 +48,7 @@ def command(
         samples=samples,
         dynamic_batch=dynamic_batch,
         strict=strict,
+        on_device=on_device,
         corrections=switched(on or (), off or ()),
     )
     names = target_names(targets)

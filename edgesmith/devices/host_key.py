@@ -23,5 +23,8 @@ def fingerprint(key: str) -> str:
 
 if __name__ == "__main__":
     wanted, host, kind, shown = sys.argv[1:5]
-    if fingerprint(shown) == wanted:
+    found = fingerprint(shown)
+    if found == wanted:
         print(host, kind, shown)
+    elif found:  # ssh also asks before it has seen a key
+        print(f"{host} shows {found} ({kind}), the device file says {wanted}.", file=sys.stderr)

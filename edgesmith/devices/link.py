@@ -16,12 +16,15 @@ from typing import IO, Any
 from edgesmith.devices.entry import DeviceEntry
 from edgesmith.devices.frames import MAGIC, Reader, pack
 from edgesmith.devices.ssh_command import failure, ssh_argv
-from edgesmith.errors import EdgesmithError, MissingResource
+from edgesmith.errors import EdgesmithError, LoginRefused, MissingResource
 
 _HERE = Path(__file__).parent
 _SENT = ("processes", "frames", "agent")
 _SILENCE = 4  # heartbeats that may fail to come
 _REAP_S = 5.0
+_WORDS = {"get": "copy from", "list": "copy from", "remove": "delete on", "lock": "reserve"}
+_WORDS |= dict.fromkeys(("have", "put", "tree"), "copy to")
+_AT_ROOT = ("have", "put", "lock")  # what is done in our own folder there
 # Reads the sources that follow as one line of JSON, makes modules of them and hands over.
 _BOOT = """import os,sys,json,types
 b=b""
@@ -96,6 +99,7 @@ class Link:
         if self.is_open:
             return
         self.close()
+        _check_identity(self._entry)
         self._said.close()
         self._said = _nameless()
         boot = f"exec {_program(self._entry.python or 'python3')} -I -c {shlex.quote(_BOOT)}"
@@ -188,11 +192,19 @@ def _nameless() -> IO[bytes]:
     return tempfile.TemporaryFile()
 
 
+def _check_identity(entry: DeviceEntry) -> None:
+    """ssh goes on without a key file that is not there, and is then refused for another reason."""
+    if entry.identity and not Path(entry.identity).expanduser().is_file():
+        raise LoginRefused(f"reach device {entry.name!r}", f"no key file {entry.identity} here", "correct identity")
+
+
 def _refused(entry: DeviceEntry, message: dict[str, Any], answer: dict[str, Any]) -> MissingResource:
-    what = f"{message['do']} on device {entry.name!r}"
+    what = f"{_WORDS.get(message['do'], message['do'] + ' on')} device {entry.name!r}"
     found = f"{answer['error']} ({answer['path']})"
     if answer["kind"] in ("ENOSPC", "EDQUOT"):
         return MissingResource(what, f"the disk there is full: {found}", "free space there or set another root")
     if answer["kind"] == "ENOEXEC":
         return MissingResource(what, f"a program for another processor: {found}", "build it for this device")
+    if message["do"] in _AT_ROOT:
+        return MissingResource(what, found, "name a folder that can be written as root in the device file")
     return MissingResource(what, found, "check the path and its permissions")

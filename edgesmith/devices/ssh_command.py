@@ -12,6 +12,7 @@ from edgesmith.errors import ConnectionLost, HostKeyRefused, LoginRefused, Missi
 
 _HOST_KEY = Path(__file__).with_name("host_key.py")
 NO_SUCH_COMMAND = 127
+_SSH_ITSELF = 255  # ssh's own status when it fails; every other one is that of the command there
 
 
 def ssh_argv(entry: DeviceEntry, command: str) -> list[str]:
@@ -85,6 +86,9 @@ def failure(entry: DeviceEntry, status: int | None, said: str, began: bool) -> M
         return LoginRefused(asked, last, "see user and identity in the device file, and that the agent holds the key")
     if status == NO_SUCH_COMMAND or "not found" in said:
         return MissingResource(asked, f"no python there: {last}", "name its interpreter as python in the device file")
+    if not began and status and 0 < status < _SSH_ITSELF:
+        found = f"the interpreter {entry.python or 'python3'} there ended with status {status} {last}".strip()
+        return MissingResource(asked, found, "name one of Python 3.8 or later as python in the device file")
     if began:
         return ConnectionLost(asked, f"the connection was lost {last}".strip(), "see the cable, then run it again")
     return MissingResource(asked, last or "no answer", "see address, port and jump in the device file")

@@ -65,6 +65,24 @@ def prepared(program: Program, plan: QuantPlan | None, target: Target) -> Progra
     return folded
 
 
+def half(program: Program) -> Program:
+    """The same program computing in fp16, with float32 inputs and outputs: what takes its types from the file."""
+    module, paths, origins = program.copy()
+    module.half()
+    for node in module.graph.find_nodes(op="placeholder"):
+        if node.meta["val"].is_floating_point():
+            with module.graph.inserting_after(node):
+                half = module.graph.call_function(torch.ops.aten.to.dtype, (node, torch.float16))
+            node.replace_all_uses_with(half, delete_user_cb=lambda user, half=half: user is not half)
+    output = module.graph.output_node()
+    results = []
+    for node in output.args[0]:  # type: ignore[union-attr]
+        with module.graph.inserting_before(output):
+            results.append(module.graph.call_function(torch.ops.aten.to.dtype, (node, torch.float32)))
+    output.args = (tuple(results),)
+    return program.rewritten(module, paths, origins)
+
+
 def decomposed(program: Program, largest_batch: int | None = None) -> ExportedProgram:
     """The exported program in the inference dialect: what coremltools takes, and what keeps names the same for all."""
     with quiet():

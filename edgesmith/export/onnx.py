@@ -15,6 +15,7 @@ from edgesmith.export.exporter import (
     Places,
     decomposed,
     failure,
+    half,
     layer_places,
     prepared,
     quiet,
@@ -36,6 +37,7 @@ _KEPT_METADATA = {"pkg.torch.onnx.name_scopes"}
 def export(program: Program, plan: QuantPlan | None, target: Target, out: Path) -> Exported:
     """Write model.onnx. Raises: ExportFailed naming the operator and the module path."""
     lowered = prepared(program, plan, target)
+    lowered = half(lowered) if target.precision == "fp16" else lowered
     exported = decomposed(lowered)
     model = to_onnx(lowered, exported, target)
     if plan is not None:

@@ -20,6 +20,7 @@ from edgesmith.errors import ExportFailed
 from edgesmith.export import engine
 from edgesmith.export.exporter import (
     decomposed,
+    half,
     layer_names,
     layer_places,
     prepared,
@@ -77,7 +78,7 @@ def _converted(
 ) -> tuple[Program, ExportedProgram, onnx.ModelProto]:
     lowered = prepared(program, plan, target)
     if target.precision == "fp16":
-        lowered = _half(lowered)
+        lowered = half(lowered)
     exported = decomposed(lowered)
     return lowered, exported, to_onnx(lowered, exported, target)
 
@@ -127,21 +128,3 @@ def _capability() -> str:
     if not torch.cuda.is_available():
         return ""
     return ".".join(map(str, torch.cuda.get_device_capability(0)))
-
-
-def _half(program: Program) -> Program:
-    """The same program computing in fp16, with float32 inputs and outputs: RTX takes the types of the file."""
-    module, paths, origins = program.copy()
-    module.half()
-    for node in module.graph.find_nodes(op="placeholder"):
-        if node.meta["val"].is_floating_point():
-            with module.graph.inserting_after(node):
-                half = module.graph.call_function(torch.ops.aten.to.dtype, (node, torch.float16))
-            node.replace_all_uses_with(half, delete_user_cb=lambda user, half=half: user is not half)
-    output = module.graph.output_node()
-    results = []
-    for node in output.args[0]:  # type: ignore[union-attr]
-        with module.graph.inserting_before(output):
-            results.append(module.graph.call_function(torch.ops.aten.to.dtype, (node, torch.float32)))
-    output.args = (tuple(results),)
-    return program.rewritten(module, paths, origins)

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from edgesmith.artifact import Exported, load_exported
+from edgesmith.bench.feeds import as_taken
 from edgesmith.compress.quantize.corrections import checked
 from edgesmith.data.split import digest
 from edgesmith.errors import UsageError
@@ -166,4 +167,8 @@ def _split(batch: Batch, specs: Sequence[TensorSpec]) -> tuple[Arrays, np.ndarra
 
 def _array(value: Any, spec: TensorSpec) -> np.ndarray:
     array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
-    return array.astype(spec.dtype, copy=False)
+    taken = as_taken(spec, array)
+    if taken.dtype != spec.numpy_type:  # 0..255 are not 0..1, and a cast would hide that they were given
+        found = f"the data has {array.dtype} {array.shape}"
+        raise UsageError(f"input {spec.name!r} of type {spec.dtype}", found, "give the data the model's own type")
+    return taken

@@ -26,7 +26,10 @@ _BATCH = 50  # calibration samples at a time
 
 @dataclass(frozen=True)
 class Request:
-    """A model with its inputs, as the options of a verb give it, and what int8 plans of it are corrected by."""
+    """A model with its inputs, as the options of a verb give it, and what int8 plans of it are corrected by.
+
+    on_device: engines are not built here, but by the worker on the device.
+    """
 
     model: str
     weights: Path | None = None
@@ -38,6 +41,7 @@ class Request:
     strict: bool = False
     trust: Trust = field(default_factory=Trust)
     corrections: Corrections = USUAL
+    on_device: bool = False
 
 
 def target_names(text: str) -> tuple[str, ...]:
@@ -101,7 +105,7 @@ def export_request(request: Request, names: Sequence[str], out: Path, say: Say, 
     if needs_ranges and inputs is not None:
         say(f"calibrate with {inputs.count} samples ...")
         plans = corrected_plans(program, source, inputs, names, request.corrections, _BATCH)
-    return build_targets(program, source, names, plans, out, say)
+    return build_targets(program, source, names, plans, out, say, request.on_device)
 
 
 def quantize_request(

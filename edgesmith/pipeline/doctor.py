@@ -34,7 +34,9 @@ _BUILD_NEEDS = {
 }
 _RUN_NEEDS = {
     "torch": ("torch",),
+    "torch-cuda": ("torch",),
     "ort": ("onnxruntime",),
+    "ort-cuda": ("onnxruntime",),
     "openvino": ("openvino",),
     "coreml": ("coremltools",),
     "executorch": ("torch", "executorch"),
@@ -75,7 +77,7 @@ def _cannot_run(runtime: str) -> str:
         return _missing(("torch",))  # our interpreter runs it: accuracy is measured, latency on a Mac only
     if runtime == "coreai":
         return "Core AI runs on macOS 27 and later, and edgesmith does not run it yet"
-    if runtime.startswith("tensorrt"):
+    if runtime.startswith("tensorrt") or runtime.endswith("-cuda"):
         return _gpu_for(runtime)
     try:
         RUNTIMES.get(runtime).version()
@@ -89,7 +91,7 @@ def _gpu_for(runtime: str) -> str:
     try:
         capability = Cuda().capability()
     except EdgesmithError as error:
-        return f"running its engines needs an NVIDIA GPU: {error.found}"
+        return f"it runs on an NVIDIA GPU: {error.found}"
     if runtime == "tensorrt-rtx" and capability not in RTX_CAPABILITIES:
         known = ", ".join(RTX_CAPABILITIES)
         return f"TensorRT-RTX is made for compute capabilities {known}; here is {capability}: use tensorrt-*"

@@ -156,7 +156,7 @@ def bench_table(records: Sequence[BenchRecord]) -> BenchTable:
         )
     if how.scenario == "cold-start":
         remarks.append("a sample is a load and the first answer of a fresh process; the file may be cached in memory")
-    if not record.sentinel_drift <= 0.1:
+    if any(m.latency for m in record.measurements) and not record.sentinel_drift <= 0.1:
         remarks.append(f"warning: the machine's own speed changed by {record.sentinel_drift:.0%} meanwhile")
     return BenchTable(record, header, tuple(rows), tuple(remarks))
 

@@ -30,14 +30,24 @@ def input_faults(
 
     Only models of one input are looked at, on this machine. reference: what the original answered to `inputs`.
     """
-    broken = {v.target for v in verdicts if v.check in BROKEN_BY_INPUTS and v.state == "fail"}
+    failed = [(v.target, v.check) for v in verdicts if v.state == "fail" and v.target in exported]
+    broken = {target for target, check in failed if check in BROKEN_BY_INPUTS}
+    broken |= {target for target, check in failed if check == "runs" and _refuses(exported[target], exported, original)}
     found = []
-    for target in sorted(broken & set(exported)):
+    for target in sorted(broken):
         say(f"{target}: is it the input? ...")
         fault = _fault(exported[target], inputs, reference, _known(exported, original))
         if fault is not None:
             found.append(Verdict(CHECK, target, "fail", "the input is what it was made for", str(fault)))
     return tuple(found)
+
+
+def _refuses(made: Exported, exported: Mapping[str, Exported], original: str) -> bool:
+    """Whether its one input has another shape than the original's: then it was refused, and did not crash."""
+    if original not in exported or len(made.inputs) != 1 or len(exported[original].inputs) != 1:
+        return False
+    own, wanted = made.inputs[0].shape, exported[original].inputs[0].shape
+    return len(own) == len(wanted) and own[1:] != wanted[1:]
 
 
 def _known(exported: Mapping[str, Exported], original: str) -> Preprocessing | None:

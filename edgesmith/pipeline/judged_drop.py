@@ -33,12 +33,14 @@ def drop_of(evaluation: Evaluation, name: str, reference: Arrays, candidate: Arr
 
 
 def _by_labels(metric: str, rows: Sequence[Accuracy]) -> Found:
+    why = "no labelled samples that tell"
     for row in rows:
         if row.extra.get("non_finite"):
             return Found(metric, NONE, row.n, "its outputs hold NaN or infinity", "fail")
         if row.drop is not None and row.n:
             return Found(metric, row.drop, row.n)
-    return Found(metric, NONE, 0, "no labelled samples that tell", "not_measured")
+        why = row.untold or why
+    return Found(metric, NONE, 0, why, "not_measured")
 
 
 def _by_agreement(metric: str, rows: Sequence[Agreement]) -> Found:

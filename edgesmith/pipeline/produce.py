@@ -20,11 +20,13 @@ from edgesmith.compress.quantize.plan import derive
 from edgesmith.devices.facts import this_machine
 from edgesmith.errors import EdgesmithError, MissingPackage, MissingResource, UsageError
 from edgesmith.export import EXPORTERS
+from edgesmith.export.exporter import Exporter
 from edgesmith.graph.capture import Program, capture
+from edgesmith.graph.repeatable import check_repeatable
 from edgesmith.graph.rewrite import fold_batchnorm
 from edgesmith.pipeline.sources import Inputs, Source, check_calibration
 from edgesmith.quant import QuantPlan, RangeMethod, RangeRecord
-from edgesmith.targets import target
+from edgesmith.targets import Target, target
 from edgesmith.tensors import Arrays, Preprocessing, TensorSpec, random_feed
 
 Say = Callable[[str], None]
@@ -60,13 +62,19 @@ class Bundle:
 
 
 def capture_source(source: Source, dynamic_batch: bool = False) -> Program:
-    """Capture a model by seeded synthetic inputs of its own specs."""
+    """Capture a model by seeded synthetic inputs of its own specs.
+
+    Raises: ExportFailed; UsageError for one that answers differently each time.
+    """
     feed = random_feed(source.inputs)
     example = {name: torch.from_numpy(array) for name, array in feed.items()}
     outputs = source.outputs or None
     if isinstance(source.module, torch.fx.GraphModule):  # a saved program takes its inputs in order only
-        return capture(source.module, tuple(example.values()), tuple(example), outputs, dynamic_batch)
-    return capture(source.module, example, None, outputs, dynamic_batch)
+        program = capture(source.module, tuple(example.values()), tuple(example), outputs, dynamic_batch)
+    else:
+        program = capture(source.module, example, None, outputs, dynamic_batch)
+    check_repeatable(program)
+    return program
 
 
 def calibrate(
@@ -154,14 +162,18 @@ def build_targets(
     plans: Mapping[str, QuantPlan],
     out: Path,
     say: Say,
+    on_device: bool = False,
 ) -> Bundle:
-    """Export every target; one that cannot be built is a row with its reason and stops no other."""
+    """Export every target; one that cannot be built is a row with its reason and stops no other.
+
+    on_device: engines are not built here, what the worker builds them from is written instead.
+    """
     output_folder(out)
     reference = golden_of(program)
     exported: dict[str, Exported] = {}
     absent: dict[str, Absent] = {}
     for name in names:
-        made = _build_one(program, source, name, plans, out / name, reference)
+        made = _build_one(program, source, name, plans, out / name, reference, on_device)
         if isinstance(made, Absent):
             absent[name] = made
             say(f"{name}: {made.reason}")
@@ -179,6 +191,7 @@ def _build_one(
     plans: Mapping[str, QuantPlan],
     folder: Path,
     golden: tuple[Arrays, Arrays],
+    on_device: bool,
 ) -> Exported | Absent:
     row = target(name)
     plan = plans.get(row.family) if row.family else None
@@ -188,7 +201,7 @@ def _build_one(
         with building(folder) as temporary:
             if (timings := folder / "timing.cache").is_file():  # the same layers need not be timed again
                 shutil.copy2(timings, temporary)
-            made = EXPORTERS.get(row.exporter)(program, plan, row, temporary)
+            made = _exporter(row, on_device)(program, plan, row, temporary)
             notes = (*source.notes, *made.notes, *(plan.notes if plan else ()))
             full = replace(made, preprocessing=source.preprocessing, labels=source.labels, notes=notes)
             if plan:
@@ -201,6 +214,14 @@ def _build_one(
     except EdgesmithError as error:
         return Absent(name, "failed", str(error))
     return load_exported(folder, check=False)
+
+
+def _exporter(row: Target, on_device: bool) -> Exporter:
+    if not (on_device and row.exporter.startswith("tensorrt")):
+        return EXPORTERS.get(row.exporter)  # type: ignore[no-any-return]
+    from edgesmith.export.tensorrt import export_source
+
+    return export_source
 
 
 def golden_of(program: Program, seed: int = 0) -> tuple[Arrays, Arrays]:

@@ -18,6 +18,7 @@ from edgesmith.targets import TARGETS
 
 OVERHEAD_MS = 0.2
 PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
+CAUSES = ("input", "order")
 WORST_FIRST: tuple[State, ...] = ("fail", "inconclusive", "not_measured", "pass")
 Cell = dict[str, Any]
 
@@ -114,7 +115,7 @@ def _row(name: str, run: _Run) -> Cell:
         "target": name,
         "required": name in run.required,
         "state": "reference" if name == run.reference else _worst(own),
-        "reason": run.failures.get(name) or _reason(own, timed),
+        "reason": _reason(own, timed, run.failures.get(name, "")),
         "accuracy": score,
         "drop": drop,
         "precision": (timed.precision if timed else "") or (made.precision if made else ""),
@@ -195,14 +196,15 @@ def _worst(own: Sequence[Verdict]) -> State:
     return next((state for state in WORST_FIRST if state in states), "not_measured")
 
 
-def _reason(own: Sequence[Verdict], timed: Measurement | None) -> str:
+def _reason(own: Sequence[Verdict], timed: Measurement | None, failure: str) -> str:
     worst = _worst(own)
-    if worst == "pass":
+    if worst == "pass" and not failure:
         return ""
     decisive = [v for v in own if v.state == worst]
-    broken = next((v.found for v in decisive if v.check == "runs"), "")
-    told = [v.found if v.check == "input" else v.asked for v in decisive]  # a cause says more than the question
-    return broken or "; ".join(told) or (timed.reason if timed else "")
+    broken = failure or next((v.found for v in decisive if v.check == "runs"), "")
+    causes = [v.found for v in decisive if v.check in CAUSES]  # a cause says more than the question
+    told = [broken, *causes] if broken else [v.found if v.check in CAUSES else v.asked for v in decisive]
+    return "; ".join(told) or (timed.reason if timed else "")
 
 
 def _headline(state: State, verdicts: Sequence[Verdict], required: Sequence[str]) -> Cell:
@@ -234,7 +236,7 @@ def _gaps(
         for name in (*PERCENTILES, "speedup", "speedup_float")
         if "not_measured" in row[name]
     ]
-    found += [(a.target, a.metric, "the data has too few samples or pairs for it") for a in accuracies if not a.n]
+    found += [(a.target, a.metric, a.untold) for a in accuracies if not a.n]
     found += [(v.target, v.check, v.found) for v in verdicts if v.state == "not_measured"]
     found += [(m.target, f"energy {e.source}".strip(), e.reason) for m in timed for e in m.energy if e.joules is None]
     return [{"target": t, "what": what, "reason": reason} for t, what, reason in dict.fromkeys(found)]

@@ -6,7 +6,10 @@ RUNTIMES = Plugins(
     "runtime",
     {
         "torch": "edgesmith.runtimes.torch:TorchRuntime",
+        "torch-cuda": "edgesmith.runtimes.torch_cuda:TorchCudaRuntime",
+        "torch-compile": "edgesmith.runtimes.torch_cuda:TorchCompileRuntime",
         "ort": "edgesmith.runtimes.ort:OrtRuntime",
+        "ort-cuda": "edgesmith.runtimes.ort_cuda:OrtCudaRuntime",
         "openvino": "edgesmith.runtimes.openvino:OpenVinoRuntime",
         "coreml": "edgesmith.runtimes.coreml:CoreMLRuntime",
         "executorch": "edgesmith.runtimes.executorch:ExecuTorchRuntime",

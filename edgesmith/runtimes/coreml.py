@@ -12,7 +12,9 @@ import numpy as np
 
 from edgesmith.artifact import Exported
 from edgesmith.plugins import missing_package
+from edgesmith.runtimes import compute_plan
 from edgesmith.runtimes.coreml_vendor import coremltools
+from edgesmith.runtimes.executed import Told
 from edgesmith.runtimes.session import (
     RunOptions,
     Session,
@@ -37,7 +39,7 @@ class CoreMLSession:
     can_inject = False
 
     def __init__(self, exported: Exported) -> None:
-        self.engine = "Core ML CPU only"
+        self.engine, self._file = "Core ML CPU only", exported.file
         try:
             # The compute unit is fixed so that two runs are the same engine; the number of threads is Core ML's own.
             self._vendor: Any = coremltools.models.MLModel(
@@ -58,6 +60,10 @@ class CoreMLSession:
         except Exception as error:
             raise refused(f"run with {self.engine}", error) from error
         return {spec.name: np.array(answer[spec.name]) for spec in self.outputs}
+
+    def told(self) -> Told | None:
+        """What a compute plan beside the package says of a Mac or phone (compute_plan.py); None where there is none."""
+        return compute_plan.beside(self._file)
 
     def __enter__(self) -> CoreMLSession:
         return self

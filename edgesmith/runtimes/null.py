@@ -31,6 +31,7 @@ class NullModel:
     answer "echo": output k is a copy of input k. "sum": every element of an output row is the sum of all inputs
     of this row. accident happens at run number `at` (0: while loading); "kill" is SIGKILL, "print" writes to
     the process's standard output as noisy libraries do. operators: what it says it executes; none: it cannot tell.
+    device_ms: what an accelerator of it would take; 0: it has none.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -41,6 +42,7 @@ class NullModel:
     at: int = 0
     operators: tuple[Executed, ...] = ()
     unit: str = "null"
+    device_ms: float = 0.0
 
 
 class NullSession:
@@ -75,6 +77,10 @@ class NullSession:
         if self._vendor is None:
             raise closed(self.engine)
         return Told(self._vendor.operators, self._vendor.unit, "the file") if self._vendor.operators else None
+
+    def device_ms(self, feeds: Sequence[Arrays], runs: int) -> tuple[float, ...]:
+        """The file's number for every run, none where it has none."""
+        return (self._vendor.device_ms,) * runs if self._vendor is not None and self._vendor.device_ms else ()
 
     def __enter__(self) -> NullSession:
         return self

@@ -32,7 +32,8 @@ from edgesmith.runtimes.session import (
 )
 from edgesmith.tensors import Arrays, TensorSpec, random_feed
 
-_PROVIDERS = ["CPUExecutionProvider"]
+Providers = list[tuple[str, dict[str, str]]]  # in the order in which they are asked for a node
+_PROVIDERS: Providers = [("CPUExecutionProvider", {})]
 _DTYPES = {"float": "float32", "double": "float64"}
 # Operators that only a quantized graph has; their names stand in the file as plain text.
 _INTEGER_OPERATORS = (b"QuantizeLinear", b"QLinear", b"ConvInteger", b"MatMulInteger")
@@ -46,7 +47,7 @@ class OrtSession:
 
     def __init__(self, exported: Exported, options: RunOptions) -> None:
         self._file, self._options = exported.file, options
-        self._vendor: Any = _open(str(exported.file), options)
+        self._vendor: Any = open_session(str(exported.file), options, _PROVIDERS)
         self._changed: tuple[Change, Any] | None = None
         self.inputs, self.outputs = exported.inputs, exported.outputs
         self.engine = "onnxruntime " + ", ".join(self._vendor.get_providers())
@@ -69,30 +70,16 @@ class OrtSession:
 
     def told(self) -> Told:
         """Which nodes ran, by the profile of one run of a session of its own. Raises: EngineFailed."""
-        with tempfile.TemporaryDirectory() as folder:
-            vendor = _open(str(self._file), self._options, profile=str(Path(folder) / "run"))
-            try:
-                vendor.run(None, random_feed(self.inputs))
-            except Exception as error:
-                raise refused(f"profile {self._file.name} with {self.engine}", error) from error
-            operators = read_profile(Path(vendor.end_profiling()))
-        return Told(operators, _PROVIDERS[0], "onnxruntime's profile of one run")
+        return told_of(self._file, self._options, _PROVIDERS, self.inputs)
 
     def profiled(self, feeds: Sequence[Arrays], runs: int) -> Profile:
         """Times of the nodes, by the profile of a session of its own. Raises: EngineFailed."""
-        with tempfile.TemporaryDirectory() as folder:
-            vendor = _open(str(self._file), self._options, profile=str(Path(folder) / "run"), prepack=True)
-            try:
-                for feed in rotated(feeds, runs):
-                    vendor.run(None, feed)
-            except Exception as error:
-                raise refused(f"profile {self._file.name} with {self.engine}", error) from error
-            return read_times(Path(vendor.end_profiling()), runs)
+        return profile_of(self._file, self._options, _PROVIDERS, feeds, runs)
 
     def _with(self, change: Change) -> Any:
         if self._changed is None or self._changed[0] != change:
             self._changed = None  # the older graph is given back before the new one is made
-            self._changed = (change, _open(_rewired(self._file, change), self._options))
+            self._changed = (change, open_session(_rewired(self._file, change), self._options, _PROVIDERS))
         return self._changed[1]
 
     def __enter__(self) -> OrtSession:
@@ -124,7 +111,7 @@ class OrtRuntime:
     def describe(file: Path) -> Exported:
         """Describe an .onnx file by what a session says of it."""
         must_exist(file)
-        vendor = _open(str(file), RunOptions())
+        vendor = open_session(str(file), RunOptions(), _PROVIDERS)
         inputs = tuple(_spec(value) for value in vendor.get_inputs())
         outputs = tuple(_spec(value) for value in vendor.get_outputs())
         return foreign("ort", _precision(file, inputs), file, (inputs, outputs))
@@ -144,7 +131,34 @@ class OrtRuntime:
         return tuple(found)
 
 
-def _open(model: str | bytes, options: RunOptions, profile: str = "", prepack: bool = False) -> Any:
+def told_of(file: Path, options: RunOptions, providers: Providers, inputs: tuple[TensorSpec, ...]) -> Told:
+    """Which nodes ran, by the profile of one run of a session of its own. Raises: EngineFailed."""
+    with tempfile.TemporaryDirectory() as folder:
+        vendor = open_session(str(file), options, providers, profile=str(Path(folder) / "run"))
+        try:
+            vendor.run(None, random_feed(inputs))
+        except Exception as error:
+            raise refused(f"profile {file.name} with {providers[0][0]}", error) from error
+        operators = read_profile(Path(vendor.end_profiling()))
+    return Told(operators, providers[0][0], "onnxruntime's profile of one run")
+
+
+def profile_of(file: Path, options: RunOptions, providers: Providers, feeds: Sequence[Arrays], runs: int) -> Profile:
+    """Times of the nodes, by the profile of a session of its own. Raises: EngineFailed."""
+    with tempfile.TemporaryDirectory() as folder:
+        vendor = open_session(str(file), options, providers, profile=str(Path(folder) / "run"), prepack=True)
+        try:
+            for feed in rotated(feeds, runs):
+                vendor.run(None, feed)
+        except Exception as error:
+            raise refused(f"profile {file.name} with {providers[0][0]}", error) from error
+        return read_times(Path(vendor.end_profiling()), runs)
+
+
+def open_session(
+    model: str | bytes, options: RunOptions, providers: Providers, profile: str = "", prepack: bool = False
+) -> Any:
+    """An InferenceSession with our settings. Raises: EngineFailed. profile: prefix of the profile's file."""
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = options.threads
     settings.inter_op_num_threads = 1
@@ -157,7 +171,7 @@ def _open(model: str | bytes, options: RunOptions, profile: str = "", prepack: b
     if profile and not prepack:  # prepacked weights and their shapes are gone from a profile
         settings.add_session_config_entry("session.disable_prepacking", "1")
     try:
-        return onnxruntime.InferenceSession(model, settings, providers=_PROVIDERS)
+        return onnxruntime.InferenceSession(model, settings, providers=providers)
     except Exception as error:
         name = Path(model).name if isinstance(model, str) else "the model with taps"
         raise refused(f"load {name} with onnxruntime", error) from error

@@ -262,9 +262,11 @@ def _instead(exported: Exported, options: RunOptions, why: str) -> Session:
     from edgesmith.runtimes import RUNTIMES
 
     other = replace(exported, main=exported.source, runtime=exported.fallback)
-    session: Session = RUNTIMES.get(exported.fallback).open(other, options)
+    runtime: Any = RUNTIMES.get(exported.fallback)
+    session = runtime.open(other, options)
     session.engine = f"{session.engine} instead of an engine ({why})"
-    return session
+    session.version = runtime.version()  # the record names what ran
+    return session  # type: ignore[no-any-return]
 
 
 def _context(engine: Any, cache: Path) -> tuple[Any, Any]:

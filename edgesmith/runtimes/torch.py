@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import fx
 
-from edgesmith.artifact import Exported
+from edgesmith.artifact import Exported, Product
 from edgesmith.errors import UsageError
 from edgesmith.runtimes.executed import Executed, Told
 from edgesmith.runtimes.profile import OperatorTime, Profile, rotated
@@ -35,7 +35,7 @@ class TorchSession:
 
     def __init__(self, exported: Exported, options: RunOptions) -> None:
         torch.set_num_threads(options.threads)
-        self._vendor: Any = _flat(_load(exported.file).module())
+        self._vendor: Any = flat(load(exported.file).module())
         self.inputs, self.outputs, self._products = exported.inputs, exported.outputs, exported.products
         self.precision = exported.precision
 
@@ -58,10 +58,8 @@ class TorchSession:
         """Every operator in the type of its value, on the processor: nothing is fused and nothing moved."""
         if self._vendor is None:
             raise closed(self.engine)
-        macs = {name: product.macs for product in self._products for name in product.names}
-        nodes = [node for node in self._vendor.graph.nodes if node.op == "call_function"]
-        operators = [Executed((n.name,), str(n.target), _precision(n), "CPU", macs.get(n.name, 0)) for n in nodes]
-        return Told(tuple(operators), "CPU", "torch's program, run operator by operator")
+        operators = operators_of(self._vendor, self._products)
+        return Told(operators, "CPU", "torch's program, run operator by operator")
 
     def profiled(self, feeds: Sequence[Arrays], runs: int) -> Profile:
         """Times of the program's nodes, each marked in torch's profiler. Raises: EngineFailed, UsageError."""
@@ -134,7 +132,7 @@ class TorchRuntime:
     def describe(file: Path) -> Exported:
         """Describe a .pt2 file; its inputs and outputs have the names of the program's nodes."""
         must_exist(file)
-        nodes = list(_flat(_load(file).module()).graph.nodes)
+        nodes = list(flat(load(file).module()).graph.nodes)
         inputs = tuple(_spec(node) for node in nodes if node.op == "placeholder")
         results = next(node for node in nodes if node.op == "output").args[0]
         outputs = tuple(_spec(node) for node in results)
@@ -146,13 +144,21 @@ class TorchRuntime:
         return ()
 
 
-def _load(file: Path) -> Any:
+def load(file: Path) -> Any:
+    """The exported program of a .pt2, after it was seen to be harmless. Raises: UntrustedFile."""
     from edgesmith.graph.trust import load_program
 
     return load_program(file)
 
 
-def _flat(module: Any) -> Any:
+def operators_of(module: Any, products: Sequence[Product]) -> tuple[Executed, ...]:
+    """Every operator of a program in the type of its value, on the processor."""
+    macs = {name: product.macs for product in products for name in product.names}
+    nodes = [node for node in module.graph.nodes if node.op == "call_function"]
+    return tuple(Executed((n.name,), str(n.target), _precision(n), "CPU", macs.get(n.name, 0)) for n in nodes)
+
+
+def flat(module: Any) -> Any:
     """Drop the (args, kwargs) packing: the module then takes its inputs and gives its outputs in a row."""
     module.graph.set_codegen(fx.graph.CodeGen())
     module.recompile()

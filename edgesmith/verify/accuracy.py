@@ -11,6 +11,7 @@ from edgesmith.results import Accuracy
 from edgesmith.tensors import Arrays
 from edgesmith.verify import PROTOCOLS
 from edgesmith.verify.protocol import EvaluationProtocol
+from edgesmith.verify.rearranged import paired
 
 
 def judge(protocol: str, arrays: Arrays, outputs: Mapping[str, np.ndarray], reference: str) -> tuple[Accuracy, ...]:
@@ -36,18 +37,27 @@ def judge(protocol: str, arrays: Arrays, outputs: Mapping[str, np.ndarray], refe
 
 
 def judge_all(protocol: str, arrays: Arrays, outputs: Mapping[str, Arrays], reference: str) -> tuple[Accuracy, ...]:
-    """As `judge`, for all outputs of every target by name: the second ones too, where the protocol judges them.
+    """As `judge`, for all outputs of every target: the second ones too, where the protocol judges them.
 
-    Raises: as `judge`.
+    First and second are the reference's; another target's are taken by their names. A target without such an output,
+    or with one of another shape, is left out: agreement.py says what is wrong with it. Raises: as `judge`.
     """
-    first = {name: next(iter(own.values())) for name, own in outputs.items()}
-    found = judge(protocol, arrays, first, reference)
     row: EvaluationProtocol = PROTOCOLS.get(protocol)
-    second = {name: list(own.values())[1] for name, own in outputs.items() if len(own) > 1}
+    found = judge(protocol, arrays, _numbered(0, outputs, reference), reference)
+    second = _numbered(1, outputs, reference)
     if row.second is None or reference not in second:
         return found
-    shape = second[reference].shape
-    return (*found, *row.second(arrays, {n: o for n, o in second.items() if o.shape == shape}, reference))
+    return (*found, *row.second(arrays, second, reference))
+
+
+def _numbered(place: int, outputs: Mapping[str, Arrays], reference: str) -> dict[str, np.ndarray]:
+    names = list(outputs.get(reference, {}))
+    if len(names) <= place:
+        return {}
+    wanted = outputs[reference]
+    found = {target: paired(wanted, own).get(names[place]) for target, own in outputs.items()}
+    shape = wanted[names[place]].shape
+    return {target: array for target, array in found.items() if array is not None and array.shape == shape}
 
 
 def headline(protocol: str) -> str:

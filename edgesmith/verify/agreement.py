@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,12 +11,15 @@ from edgesmith import intervals, metrics
 from edgesmith.errors import UsageError
 from edgesmith.results import Agreement, Interval
 from edgesmith.tensors import Arrays
+from edgesmith.verify.rearranged import elsewhere, paired, rearranged
 
 NONE = Interval(math.nan, None, None)
 
 
 def compare(target: str, reference: Arrays, candidate: Arrays, seed: int = 0) -> tuple[Agreement, ...]:
     """One record for each output of the original. Shape: (N, ...) arrays by output name, same N.
+
+    Outputs are compared by name, a lone one with a lone one; what agrees only in another order is said to.
 
     Raises: UsageError when the original itself has no output or holds NaN: nothing could be judged by it.
     """
@@ -24,7 +28,24 @@ def compare(target: str, reference: Arrays, candidate: Arrays, seed: int = 0) ->
     for name, array in reference.items():
         if not np.isfinite(array).all():
             raise UsageError(f"compare {target} with the original", f"its {name!r} holds NaN", "check the inputs")
-    return tuple(_one(target, name, array, candidate.get(name), seed) for name, array in reference.items())
+    given = paired(reference, candidate)
+    found = (_one(target, name, array, given.get(name), seed) for name, array in reference.items())
+    return tuple(_ordered(one, reference[one.output], given.get(one.output), candidate) for one in found)
+
+
+def _ordered(found: Agreement, reference: np.ndarray, own: np.ndarray | None, candidate: Arrays) -> Agreement:
+    """The record with what is said of an order that differs; `candidate` holds all outputs by their own names."""
+    other = elsewhere(found.output, reference, candidate) if len(candidate) > 1 else ""
+    if own is None:
+        given = f"its {other!r} agrees with it" if other else f"it has {', '.join(map(repr, candidate)) or 'none'}"
+        words = f"{given}; give its outputs the original's names"
+    elif other:
+        words = f"its outputs are in another order: its {other!r} is the original's {found.output!r}"
+    else:
+        words = rearranged(reference, own)
+    if not found.problem:
+        return replace(found, rearranged=words)
+    return replace(found, problem=f"{found.problem}; {words}" if words else found.problem)
 
 
 def _one(target: str, name: str, reference: np.ndarray, candidate: np.ndarray | None, seed: int) -> Agreement:

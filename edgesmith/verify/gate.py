@@ -12,6 +12,7 @@ from edgesmith.results import Accuracy, Agreement, BenchRecord, Interval, Measur
 from edgesmith.verify import placement
 
 STEADY = 0.10
+ORDER = "order"
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def gate(
         )
         everything.append(evidence)
     found = [verdict for evidence in everything for verdict in _judge(limits, evidence)]
-    exact = ("runs", placement.CHECK)  # nothing there was estimated from samples
+    exact = ("runs", ORDER, placement.CHECK)  # nothing there was estimated from samples
     questions = sum(not v.check.startswith(exact) and v.state != "not_measured" for v in found)
     if questions > 1:
         shared = [replace(evidence, questions=questions) for evidence in everything]
@@ -156,6 +157,7 @@ def _judge(limits: Limits, evidence: _Evidence) -> Iterator[Verdict]:
     yield runs
     if runs.state != "pass":
         return  # one reason is enough: the other questions have the same answer
+    yield from _orders(evidence)
     yield from placement.judge(evidence.target, evidence.placement, placement.limits_of(limits.placement))
     if limits.accuracy_drop is not None:
         yield _drop(evidence, "accuracy_drop", evidence.headline, limits.accuracy_drop)
@@ -169,6 +171,14 @@ def _judge(limits: Limits, evidence: _Evidence) -> Iterator[Verdict]:
         yield _latency(evidence, "p50_ms", "<=", limits.p50_ms, _p50)
     if limits.speedup is not None:
         yield _latency(evidence, "speedup", ">=", limits.speedup, _speedup)
+
+
+def _orders(evidence: _Evidence) -> Iterator[Verdict]:
+    for a in evidence.agreements:
+        if a.rearranged:
+            yield Verdict(
+                ORDER, evidence.target, "fail", "outputs in the original's order", f"{a.output}: {a.rearranged}"
+            )
 
 
 def _problem(evidence: _Evidence) -> str:
@@ -202,11 +212,13 @@ def _runs(evidence: _Evidence) -> Verdict:
 
 def _drop(evidence: _Evidence, check: str, metric: str, limit: float) -> Verdict:
     asked = f"{check.replace('_', ' ')} <= {limit:g}"
-    for row in evidence.accuracies:
-        if row.metric == metric and row.drop is not None and row.n:
+    why = "no labelled samples that tell"
+    for row in (row for row in evidence.accuracies if row.metric == metric):
+        if row.drop is not None and row.n:
             state, more, found = _decided(row.drop, "<=", limit, row.n, evidence)
             return Verdict(check, evidence.target, state, asked, f"{row.metric} {found}", more)
-    return Verdict(check, evidence.target, "not_measured", asked, "no labelled samples that tell")
+        why = row.untold or why
+    return Verdict(check, evidence.target, "not_measured", asked, why)
 
 
 def _agreement(

@@ -48,7 +48,8 @@ class InputFault:
     samples: int
 
     def __str__(self) -> str:
-        found = f"cosine {self.after:.4f} instead of {self.before:.4f}"
+        before = "none, it refuses the original's" if math.isnan(self.before) else f"{self.before:.4f}"
+        found = f"cosine {self.after:.4f} instead of {before}"
         return f"its input is at fault ({self.kind}): with {self.expects}, {found}, n = {self.samples}"
 
 

@@ -11,7 +11,8 @@ from tests.architecture import source
 ALLOWED = {
     "numpy": ["*"],
     "torch": [
-        "models/*", "data/*", "graph/*", "compress/*", "export/*", "runtimes/torch.py", "runtimes/executorch.py",
+        "models/*", "data/*", "graph/*", "compress/*", "export/*", "runtimes/torch.py", "runtimes/torch_cuda.py",
+        "runtimes/executorch.py",
         "runtimes/mil/*", "pipeline/*",
     ],
     "torchao": ["graph/annotate.py", "graph/qdq.py", "compress/quantize/*"],
@@ -33,7 +34,7 @@ ALLOWED = {
         "bench/adopt.py",
     ],
     "onnxscript": ["export/onnx.py"],
-    "onnxruntime": ["runtimes/ort.py"],
+    "onnxruntime": ["runtimes/ort.py", "runtimes/ort_cuda.py"],
     "openvino": ["export/openvino.py", "runtimes/openvino.py"],
     "tensorrt": ["export/engine.py", "runtimes/tensorrt.py"],
     "tensorrt_rtx": ["export/engine.py", "runtimes/tensorrt.py"],

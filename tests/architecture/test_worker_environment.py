@@ -154,7 +154,9 @@ def test_vendors_are_imported_in_the_file_named_after_them_only():
     allowed = {
         "ort": {"onnxruntime", "onnx"},
         "openvino": {"openvino"},
+        "ort_cuda": {"onnxruntime"},
         "torch": {"torch"},
+        "torch_cuda": {"torch"},
         "coreml_vendor": {"coremltools"},
     }
     allowed["executorch"] = {"executorch", "torch"}  # its Python runtime takes tensors of torch

@@ -86,9 +86,17 @@ def test_all_rows_come_out_once_and_in_order(spec):
 
     answer = feeds.run_all(seen, exported(spec), {"a": arrays(6)["a"]}, "tensors", 4)
     np.testing.assert_array_equal(answer["y"], arrays(6)["a"].sum(1, keepdims=True))
-    assert sizes == {"batch": [4, 2], 4: [4, 4], 1: [1] * 6}[spec.shape[0]]
+    assert sizes == {"batch": [4, 4, 2], 4: [4, 4, 4], 1: [1] * 7}[spec.shape[0]]  # the first ones twice
 
 
 def test_an_output_without_a_batch_axis_is_named():
     with pytest.raises(EngineFailed, match="'y'"):
         feeds.run_all(lambda feed: {"y": np.ones((9, 1))}, exported(TWO[0]), {"a": arrays(2)["a"]}, "tensors", 2)
+
+
+def test_a_model_that_answers_at_random_is_refused() -> None:
+    rng = np.random.default_rng(0)
+    with pytest.raises(EngineFailed, match="another one the second time"):
+        feeds.run_all(
+            lambda feed: {"y": rng.normal(size=(2, 1))}, exported(TWO[0]), {"a": arrays(2)["a"]}, "tensors", 2
+        )

@@ -71,6 +71,14 @@ def test_every_sample_is_kept_block_by_block(healthy):
     assert min(result.sentinel_ms) > 0 and not children_of(folder)
 
 
+def test_an_accelerators_own_times_stand_beside_the_samples(tmp_path):
+    made = prepared(tmp_path, "a", "b")
+    model(tmp_path / "model-1", device_ms=0.25)
+    without, with_one = run_job(tmp_path, made, lambda line: None).measurements
+    assert (without.device_ms, with_one.device_ms) == ((), (0.25,) * QUICK.block_size)
+    assert with_one.peak_bytes and not any("accelerator" in note for note in (*without.notes, *with_one.notes))
+
+
 @pytest.mark.parametrize(
     ("accident", "at", "state", "text"),
     [

@@ -69,6 +69,13 @@ def test_export_says_what_it_made(edgesmith: Callable[..., Ended], tmp_path: Pat
     assert "pip install" in ended.json["absent"]["tensorrt-fp16"]["reason"]
 
 
+def test_engines_for_a_device_travel_as_onnx(edgesmith: Callable[..., Ended], tmp_path: Path) -> None:
+    words = ("--targets", "tensorrt-fp16", "--on-device", "--out", tmp_path, "--json")
+    ended = edgesmith("export", FACTORY, *SHAPE, *words)
+    assert ended.code == 0 and ended.json["exported"]["tensorrt-fp16"]["main"] == "model.onnx"
+    assert (tmp_path / "tensorrt-fp16" / "model.onnx").is_file()
+
+
 def test_export_warns_of_random_calibration(edgesmith: Callable[..., Ended], built: Path, tmp_path: Path) -> None:
     words = ("--targets", "ort-int8", "--calibration", "random:8", "--out", tmp_path)
     ended = edgesmith("export", built / "net.pt2", *words)

@@ -24,6 +24,7 @@ def named(request, tmp_path_factory) -> tuple[str, Sample]:
 
 # What a machine must have to run a row; every other row must run wherever the tests do.
 NEEDS = {"executorch": "executorch", "tensorrt": "gpu", "tensorrt-rtx": "gpu", "coreai": "darwin"}
+NEEDS |= {"torch-cuda": "gpu", "torch-compile": "gpu", "ort-cuda": "gpu"}
 
 
 def open_or_skip(name: str, sample: Sample) -> Session:
@@ -198,7 +199,10 @@ def test_an_absent_file_is_a_missing_resource(named, tmp_path):
 
 _VENDORS = {
     "torch": "torch",
+    "torch-cuda": "torch",
+    "torch-compile": "torch",
     "ort": "onnxruntime",
+    "ort-cuda": "onnxruntime",
     "openvino": "openvino",
     "coreml": "coremltools",
     "executorch": "executorch",

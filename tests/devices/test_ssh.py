@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import signal
 import sys
 import threading
@@ -83,7 +84,7 @@ def test_a_key_that_is_not_known_is_refused_and_not_learnt(reach, tmp_path):
 def test_a_fingerprint_in_the_entry_is_enough_and_another_is_refused(server, reach):
     right = reach(known_hosts=None, host_key=server.fingerprint())
     assert right.run(["echo", "in"], 10).stdout == "in\n"
-    with pytest.raises(HostKeyRefused):
+    with pytest.raises(HostKeyRefused, match=f"shows {re.escape(server.fingerprint())}"):
         reach(known_hosts=None, host_key="SHA256:" + "A" * 43).run(["true"], 10)
 
 
@@ -100,6 +101,33 @@ def test_a_key_that_nobody_allowed_is_refused(server, reach):
 def test_no_python_there_says_so(reach):
     with pytest.raises(MissingResource, match="no python there"):
         reach(python="/no/such/python").run(["true"], 10)
+
+
+def test_an_interpreter_that_ends_at_once_says_so(reach):
+    with pytest.raises(MissingResource, match=r"/bin/false there ended with status 1.*Python 3\.8"):
+        reach(python="/bin/false").run(["true"], 10)
+
+
+def test_a_key_file_that_is_not_here_is_named(reach):
+    with pytest.raises(LoginRefused, match="no key file /no/such/key here"):
+        reach(identity="/no/such/key").run(["true"], 10)
+
+
+def test_a_root_that_cannot_be_is_named(server, tmp_path):
+    (file := tmp_path / "file").touch()
+    device = SshDevice(server.entry(file))
+    with pytest.raises(MissingResource, match=r"copy to device 'loopback': Not a directory .* as root in the device"):
+        device.push(file, "x")
+    with pytest.raises(MissingResource, match=r"reserve device 'loopback': .* as root in the device"):
+        device.reserve().__enter__()
+    device.close()
+
+
+def test_an_interpreter_without_numpy_is_an_absence(reach, tmp_path):
+    (python := tmp_path / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')
+    python.chmod(0o755)
+    with pytest.raises(MissingResource, match="has no numpy; install numpy there, or see env"):
+        measure(reach(python=str(python)), tmp_path / "job", {"m": model(tmp_path / "m")}, rows(), QUICK, "m")
 
 
 def test_nobody_listens(reach):

@@ -6,7 +6,8 @@ import torch
 from edgesmith.artifact import engine_system
 from edgesmith.errors import ExportFailed, MissingPackage
 from edgesmith.export.engine import LARGEST_BATCH, RTX_DEFAULT, build, library
-from edgesmith.export.tensorrt import _half, export, export_rtx, export_source
+from edgesmith.export.exporter import half as to_half
+from edgesmith.export.tensorrt import export, export_rtx, export_source
 from edgesmith.graph.capture import capture
 from edgesmith.plugins import is_installed
 from edgesmith.targets import target
@@ -34,7 +35,7 @@ def test_without_the_vendor_package_it_says_what_to_install(two, tmp_path, expor
 
 
 def test_half_computes_in_fp16_between_float32_inputs_and_outputs(two):
-    half = _half(two)
+    half = to_half(two)
     assert {parameter.dtype for parameter in half.module.parameters()} == {torch.float16}
     feed = (torch.randn(2, 3, 8, 8), torch.randn(2, 4))
     for wanted, got in zip(two.module(*feed), half.module(*feed), strict=True):

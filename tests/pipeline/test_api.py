@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 import edgesmith
 from edgesmith.errors import DamagedArtifact, UsageError
+from edgesmith.pipeline.api import gather
 from edgesmith.pipeline.produce import Bundle
+from edgesmith.tensors import TensorSpec
 from tests.models import tiny
 
 TARGETS = ["ort-fp32", "ort-int8", "openvino-fp32", "coreml-fp16", "tensorrt-int8"]
@@ -158,3 +160,23 @@ def test_a_misspelt_limit_is_refused(bundle: Bundle) -> None:
 
 def test_a_target_that_did_not_come_out_is_required_unless_told_otherwise(bundle: Bundle) -> None:
     assert edgesmith.check(bundle, data=loader(), bench=False).exit_code == 3
+
+
+def test_numbers_of_another_type_are_not_cast_in_silence() -> None:
+    spec = TensorSpec("x", ("batch", 3))
+    with pytest.raises(UsageError, match=r"of type float32: the data has uint8 \(4, 3\)"):
+        gather([torch.zeros(4, 3, dtype=torch.uint8)], [spec])
+    with pytest.raises(UsageError, match="of type int64: the data has float32"):
+        gather([{"ids": torch.ones(4, 3)}], [TensorSpec("ids", ("batch", 3), "int64")])
+    given = gather([torch.ones(4, 3, dtype=torch.float64)], [spec])  # one kind of float for another is no mistake
+    assert given.arrays["x"].dtype == np.float32
+
+
+def test_a_module_that_answers_at_random_is_named(tmp_path: Path) -> None:
+    class Noise(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + torch.randn_like(x)
+
+    noisy = torch.nn.Sequential(Noise(), tiny("linear"))
+    with pytest.raises(UsageError, match="answers differently each time"):
+        edgesmith.convert(noisy, torch.randn(1, 3, 8, 8), ("ort-fp32",), out=tmp_path)

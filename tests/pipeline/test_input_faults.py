@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,3 +53,20 @@ def test_nothing_is_said_of_the_input_where_it_is_not_at_fault(tmp_path: Path, b
     table = judged(tmp_path, lambda x: x, broken)
     assert not [v for v in table.judgement.verdicts if v.check == "input"]
     assert table.exit_code == int(broken)
+
+
+def test_a_file_that_wants_its_colours_last_is_told_so(tmp_path: Path) -> None:
+    table = refusing(tmp_path)
+    (found,) = [v for v in table.judgement.verdicts if v.check == "input"]
+    assert "an input of shape NHWC" in found.found and "it refuses the original's" in found.found
+    assert any("its input is at fault (layout)" in line for line in table.lines)
+
+
+def refusing(tmp_path: Path) -> Table:
+    """A file of (N, 8, 8, 3) judged by an original of (N, 3, 8, 8)."""
+    made, original = Net(lambda x: x.permute(0, 3, 1, 2)).eval(), Net(lambda x: x).eval()
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(24, 3, 8, 8)).astype(np.float32))
+    last = convert(made, x[:1].permute(0, 2, 3, 1).contiguous(), targets=("ort-fp32",), out=tmp_path / "last")
+    first = convert(original, x[:1], targets=(), out=tmp_path / "first")
+    exported = {"torch-fp32": first.exported["torch-fp32"], "ort-fp32": last.exported["ort-fp32"]}
+    return check(replace(first, exported=exported), None, [x], required=["ort-fp32"], bench=False)

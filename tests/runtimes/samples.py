@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +73,9 @@ def make(runtime: str, folder: Path) -> Sample:
     """The sample of one runtime; one whose file cannot be made here stands for its file by its name only."""
     folder.mkdir(parents=True, exist_ok=True)
     makers = {"ort": _ort, "openvino": _openvino, "torch": _torch, "null": _null, "coreml": _coreml}
-    maker = (makers | {"executorch": _executorch}).get(runtime)
+    makers |= {"executorch": _executorch, "torch-cuda": _on_cuda(_torch), "ort-cuda": _on_cuda(_ort)}
+    makers |= {"torch-compile": _on_cuda(_torch, "torch-compile")}
+    maker = makers.get(runtime)
     if maker is not None:
         return maker(folder)
     (folder / "model.engine").write_bytes(b"an engine")
@@ -90,6 +93,18 @@ _TWO = (TensorSpec("mixed", ("batch", 7)), TensorSpec("pooled", ("batch", 3)))
 def _ort(folder: Path) -> Sample:
     onnx_file(folder / "model.onnx")
     return _sealed(folder, "ort", "model.onnx", INPUTS, _TWO, ("mid", "pooled"))
+
+
+def _on_cuda(maker: Callable[[Path], Sample], name: str = "") -> Callable[[Path], Sample]:
+    """The file of a runtime on CPU, for its sibling on CUDA."""
+
+    def make_(folder: Path) -> Sample:
+        made = maker(folder).exported
+        runtime = name or f"{made.runtime}-cuda"
+        renamed = replace(made, target=f"{runtime}-fp32", runtime=runtime)
+        return Sample(save_exported(folder, renamed, None))
+
+    return make_
 
 
 def _openvino(folder: Path) -> Sample:

@@ -58,7 +58,7 @@ def test_what_cannot_agree_says_why():
     nan, shape, absent = compare("x", outputs, {"a": broken, "b": LOGITS[:, :2]})
     assert nan.problem == "'a' holds NaN or infinity in 1 of 50 samples"
     assert "shape (50, 2), the original (50, 4)" in shape.problem
-    assert absent.problem == "it has no output 'c'"
+    assert absent.problem == "it has no output 'c'; it has 'a', 'b'; give its outputs the original's names"
     assert nan.cosine.low is None and math.isnan(nan.cosine.value)
 
 

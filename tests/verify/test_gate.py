@@ -59,13 +59,13 @@ def test_more_samples_by_hand():
 
 
 def test_more_samples_do_decide():
-    labels = np.zeros(100, int)
+    labels = np.arange(100) % 2
     right = np.eye(2)[labels]
     (_, few) = judge("top1", {"labels": labels}, {"r": right, "a": right}, "r")
     verdict = state_of(gate(Limits(accuracy_drop=0.01), [few], [], None, ["a"]), "accuracy_drop")
     assert verdict.state == "inconclusive" and verdict.more is not None
     n = 100 + verdict.more
-    labels = np.zeros(n, int)
+    labels = np.arange(n) % 2
     right = np.eye(2)[labels]
     (_, enough) = judge("top1", {"labels": labels}, {"r": right, "a": right}, "r")
     assert state_of(gate(Limits(accuracy_drop=0.01), [enough], [], None, ["a"]), "accuracy_drop").state == "pass"

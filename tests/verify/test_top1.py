@@ -6,6 +6,8 @@ import pytest
 from edgesmith.errors import UsageError
 from edgesmith.results import Accuracy
 from edgesmith.verify.accuracy import judge
+from edgesmith.verify.agreement import compare
+from edgesmith.verify.gate import Limits, gate
 
 
 def by_name(found: tuple[Accuracy, ...]) -> dict[tuple[str, str], Accuracy]:
@@ -28,7 +30,7 @@ def test_top1_with_wilson_interval_and_drop():
 
 
 def test_top1_of_nan_outputs_says_so():
-    labels = np.zeros(20, int)
+    labels = np.arange(20) % 2
     broken = np.full((20, 2), np.nan)
     rows = by_name(judge("top1", {"labels": labels}, {"a": np.eye(2)[labels], "b": broken}, "a"))
     assert rows["b", "top1"].estimate.value == 0.0
@@ -44,3 +46,12 @@ def test_labels_the_model_has_no_score_for_are_refused() -> None:
     scores = {"torch-fp32": np.zeros((3, 4), np.float32)}
     with pytest.raises(UsageError, match="label 4, but 4 scores"):
         judge("top1", {"labels": np.array([0, 1, 4])}, scores, "torch-fp32")
+
+
+def test_labels_of_one_class_tell_nothing() -> None:
+    scores = {"torch-fp32": np.eye(3)[[1] * 30], "ort-int8": np.eye(3)[[1] * 30]}
+    found = judge("top1", {"labels": np.ones(30, int)}, scores, "torch-fp32")
+    assert [row.n for row in found] == [0, 0] and "one class" in found[1].untold
+    agreements = compare("ort-int8", {"y": scores["torch-fp32"]}, {"y": scores["ort-int8"]})
+    _, verdict = gate(Limits(accuracy_drop=0.1), found, agreements, None, ("ort-int8",), "torch-fp32")
+    assert verdict.state == "not_measured" and "all labels are of one class" in verdict.found

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 
 from edgesmith.artifact import Exported
+from edgesmith.runtimes import compute_plan
+from edgesmith.runtimes.executed import Told
 from edgesmith.runtimes.mil.model import Model, load
 from edgesmith.runtimes.session import RunOptions, check_run, closed
 from edgesmith.tensors import Arrays
@@ -24,6 +26,7 @@ class MilSession:
     timed = False
 
     def __init__(self, exported: Exported, options: RunOptions) -> None:
+        self._file = exported.file
         torch.set_num_threads(options.threads)
         self._vendor: Model | None = load(exported.file, "fp16")
         self.inputs, self.outputs = exported.inputs, exported.outputs
@@ -37,6 +40,10 @@ class MilSession:
         answer = self._vendor.run(feed, taps, inject)
         wanted = [*(spec.name for spec in self.outputs), *taps]
         return {name: np.asarray(answer[name]) for name in wanted}
+
+    def told(self) -> Told | None:
+        """What a compute plan beside the package says of a Mac or phone (compute_plan.py); None where there is none."""
+        return compute_plan.beside(self._file)
 
     def __enter__(self) -> MilSession:
         return self
