@@ -89,7 +89,8 @@ class LocalDevice:
         try:
             return run_group(argv, timeout_s, _environment(), on_line)
         except OSError as error:
-            raise MissingResource(f"run {argv[0]}", f"{error.strerror}", "check the command") from error
+            todo = "name an interpreter as python in the device file" if argv[0] == self.python else "check the command"
+            raise MissingResource(f"run {argv[0]} on {self.name}", f"{error.strerror}", todo) from error
 
 
 def _opened(lock: Path) -> int:

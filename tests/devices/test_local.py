@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from edgesmith.devices.local import LocalDevice
+from edgesmith.errors import MissingResource
 
 
 def test_without_a_root_a_folder_stays_where_it_is(tmp_path):
@@ -36,3 +37,11 @@ def test_an_error_in_on_line_kills_the_command(tmp_path):
 
     with pytest.raises(KeyError):
         LocalDevice().run(["sh", "-c", "echo x; sleep 60"], 30, on_line)
+
+
+def test_an_interpreter_that_is_not_there_is_said_to_be_of_the_device_file(tmp_path):
+    machine = LocalDevice("bench-box", python=str(tmp_path / "python"))
+    with pytest.raises(MissingResource, match="run .*python on bench-box: No such file.*as python in the device file"):
+        machine.run([machine.python, "-V"], 10)
+    with pytest.raises(MissingResource, match="check the command"):
+        machine.run([str(tmp_path / "other")], 10)
