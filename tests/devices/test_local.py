@@ -41,7 +41,7 @@ def test_an_error_in_on_line_kills_the_command(tmp_path):
 
 def test_an_interpreter_that_is_not_there_is_said_to_be_of_the_device_file(tmp_path):
     machine = LocalDevice("bench-box", python=str(tmp_path / "python"))
-    with pytest.raises(MissingResource, match="run .*python on bench-box: No such file.*as python in the device file"):
+    with pytest.raises(MissingResource, match=r"run .*python on bench-box: No such file.*as python in the device file"):
         machine.run([machine.python, "-V"], 10)
     with pytest.raises(MissingResource, match="check the command"):
         machine.run([str(tmp_path / "other")], 10)
