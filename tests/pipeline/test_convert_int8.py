@@ -12,6 +12,9 @@ from torch import Tensor, nn
 import edgesmith
 from edgesmith.artifact import Exported
 from edgesmith.errors import UsageError
+from edgesmith.graph.capture import capture
+from edgesmith.pipeline.produce import calibrate
+from edgesmith.pipeline.sources import Inputs
 from edgesmith.runtimes import RUNTIMES
 from edgesmith.runtimes.session import RunOptions
 
@@ -77,3 +80,27 @@ def test_a_correction_that_is_none_is_refused(switches: dict[str, bool], text: s
     x = pictures()
     with pytest.raises(UsageError, match=text):
         edgesmith.convert(Shared(), {"x": x[:1]}, ["ort-int8"], [(x,)], out=tmp_path, corrections=switches)
+
+
+class InFours(nn.Module):
+    """Only batches of four."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.head = nn.Conv2d(3, 8, 3), nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.relu(self.conv(x)).mean((2, 3)).view(4, 8))
+
+
+def test_a_fixed_batch_is_calibrated_by_whole_batches_of_it() -> None:
+    """The usual 50 samples at a time are no multiple of 4, and the last of 54 samples fill no batch."""
+    net, x = InFours().eval(), np.random.default_rng(1).normal(size=(54, 3, 8, 8)).astype(np.float32)
+    program = capture(net, {"x": torch.from_numpy(x[:4])})
+    ranges = calibrate(program, Inputs({"x": x}, False, "digest"), None, 50)
+    assert ranges.samples == 52 and "2 samples left out" in ranges.warning
+    whole = calibrate(program, Inputs({"x": x[:52]}, False, "digest"), None, 4)
+    assert whole.warning == "" and np.array_equal(ranges.edges["conv:out"].high, whole.edges["conv:out"].high)
+    with pytest.raises(UsageError, match="give 4 samples or more"):
+        calibrate(program, Inputs({"x": x[:3]}, False, "digest"), None, 50)
