@@ -91,12 +91,12 @@ def calibrate(
     if before is None:
         check_calibration(inputs)
     folded = fold_batchnorm(program)
-    inputs, batch, left_out = _whole_batches(program, inputs, batch)
+    inputs, batch, left_out = whole_batches(program, inputs, batch)
     ranges = observe(folded, tensor_batches(program.inputs, inputs, preprocessing, batch), inputs.digest, before)
     return replace(ranges, warning="; ".join(filter(None, (inputs.warning, left_out))))
 
 
-def _whole_batches(program: Program, inputs: Inputs, batch: int) -> tuple[Inputs, int, str]:
+def whole_batches(program: Program, inputs: Inputs, batch: int) -> tuple[Inputs, int, str]:
     """Samples and a batch that a program of a fixed batch takes, and what is left out. Raises: UsageError for fewer."""
     size = 1 if program.batch_is_symbolic else len(program.example[0])
     rest = inputs.count % size

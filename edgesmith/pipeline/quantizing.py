@@ -165,7 +165,7 @@ def _with_effects(
     """What each correction is worth to each plan; not to one that was trained, whose numbers are learned."""
     case = case_of(setting.program, setting.source, setting.calibration, setting.held_out, ranges, batch)
     if case is None:
-        setting.say("warning: fewer than 10 calibration samples: what each correction is worth is not measured")
+        setting.say("warning: too few samples: what each correction is worth is not measured")
         return tuple(found)
     made = []
     for one in found:
@@ -220,7 +220,12 @@ class _Reference:
 
     @cached_property
     def outputs(self) -> Arrays:
-        return _run(self.setting, REFERENCE, {}, self.folder / "original")
+        try:
+            return _run(self.setting, REFERENCE, {}, self.folder / "original")
+        except EngineFailed as error:
+            raise UsageError(
+                "run the original on the held-out samples", error.found, "give samples it takes"
+            ) from error
 
 
 @dataclass

@@ -178,6 +178,10 @@ def test_samples_that_the_model_fails_on_are_said_to_be_the_fault(
     for verb in ("quantize", "export"):
         code, answer = said(capfd, [verb, *command])
         assert code == 2 and "index out of range" in answer["error"]["found"] and answer["error"]["todo"]
+    np.savez(tmp_path / "known.npz", input=np.arange(12).reshape(4, 3) % 10)
+    command[2] = tmp_path / "known.npz"
+    code, answer = said(capfd, ["quantize", *command, "--eval", tmp_path / "unknown.npz", "--max-drop", "0.1"])
+    assert code == 2 and "original on the held-out" in answer["error"]["asked"]
 
 
 def test_files_of_the_user_are_not_written_over(capfd: pytest.CaptureFixture[str], made: Path, tmp_path: Path) -> None:
