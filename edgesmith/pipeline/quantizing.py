@@ -15,6 +15,7 @@ import torch
 from edgesmith import records
 from edgesmith.compress.quantize.mixed import Option, choose_precisions
 from edgesmith.compress.quantize.sensitivity import Batch, Sensitivities, sensitivities
+from edgesmith.compress.quantize.take_out import take_out
 from edgesmith.data.split import Evaluation
 from edgesmith.errors import EngineFailed, UsageError
 from edgesmith.graph.program import Program
@@ -122,8 +123,8 @@ def quantized(
 ) -> tuple[RangeRecord, tuple[Quantized, ...]]:
     """Calibrate once, and find a plan for each family of the int8 targets.
 
-    learned: what training aware of quantization ended in, for its family; where layers are to stay in float the plan is
-    derived from the calibration like any other.
+    learned: what training aware of quantization ended in, for its family; layers that are to stay in float are taken
+    out of it, and the others keep what they have learned.
     Raises: UsageError for wishes that exclude each other or lack data, for calibration inputs that say nothing, or for
     a budget that no plan keeps.
     """
@@ -134,8 +135,8 @@ def quantized(
     fixed: RangeMethod = "mse" if wishes.ranges == "auto" else wishes.ranges
 
     def planner(name: str, kept: Collection[str]) -> QuantPlan:
-        if learned is not None and target(name).family == learned.family and not kept:
-            return learned
+        if learned is not None and target(name).family == learned.family:
+            return take_out(setting.program, learned, kept, ranges) if kept else learned
         choice = chosen.get(name)
         method = choice.method if choice else fixed
         found = plan_targets(setting.program, ranges, (name,), kept, method, samples, wishes.corrections)
@@ -170,7 +171,7 @@ def _with_effects(
         return tuple(found)
     made = []
     for one in found:
-        if learned is not None and one.plan is learned:
+        if learned is not None and one.plan.family == learned.family:
             made.append(one)
             continue
         setting.say(f"{one.target}: what each correction is worth ...")

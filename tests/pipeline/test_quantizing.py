@@ -26,6 +26,7 @@ from edgesmith.pipeline.quantizing import (
 )
 from edgesmith.pipeline.sources import Inputs, Source
 from edgesmith.pipeline.wishes import Wishes
+from edgesmith.quant import EdgeQuant
 from edgesmith.tensors import TensorSpec
 
 pytestmark = pytest.mark.needs("onnxruntime")
@@ -177,3 +178,17 @@ def test_one_sample_and_one_constant_input_are_fine() -> None:
     where = setting(held_out=16)
     one = {"x": where.calibration.arrays["x"][:1]}
     assert found(replace(where, calibration=replace(where.calibration, arrays=one)))[0].plan.edges
+
+
+def test_layers_leave_a_learned_plan_and_the_others_keep_what_they_learned() -> None:
+    where = setting(held_out=64)
+    (whole,) = found(where)
+    first = whole.plan.edges["first:weight"]
+    assert isinstance(first, EdgeQuant)
+    learned = replace(whole.plan, edges={**whole.plan.edges, "first:weight": replace(first, scale=1.1 * first.scale)})
+    wishes = Wishes(keep_float=("fc",), effects=True)
+    _, (one, other) = quantized(where, ("ort-int8", "openvino-int8"), wishes, learned=learned)
+    assert one.plan.precision["fc"] == "fp32" and "fc:weight" not in one.plan.edges and one.effects is None
+    kept = one.plan.edges["first:weight"]
+    assert isinstance(kept, EdgeQuant) and np.array_equal(kept.scale, 1.1 * first.scale)
+    assert other.plan.family == "openvino" and other.effects is not None
