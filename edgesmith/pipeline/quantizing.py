@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from edgesmith import records
-from edgesmith.compress.quantize.corrections import USUAL, Corrections
 from edgesmith.compress.quantize.mixed import Option, choose_precisions
 from edgesmith.compress.quantize.sensitivity import Batch, Sensitivities, sensitivities
 from edgesmith.data.split import Evaluation
@@ -21,16 +20,23 @@ from edgesmith.errors import EngineFailed, UsageError
 from edgesmith.graph.program import Program
 from edgesmith.pipeline.accuracy_control import Control, Found, Goal, keep_drop
 from edgesmith.pipeline.bisecting import bisect_drop
-from edgesmith.pipeline.choose_ranges import Ranges, RangesChoice, calibrate_and_choose
+from edgesmith.pipeline.choose_ranges import RangesChoice, calibrate_and_choose
 from edgesmith.pipeline.effects import Effects, case_of, measure_effects
 from edgesmith.pipeline.float_layers import FloatLayer, float_layers
 from edgesmith.pipeline.judge import REFERENCE, run_outputs
 from edgesmith.pipeline.judged_drop import NONE, drop_of, metric_of
 from edgesmith.pipeline.layer_latency import LayerLatency, Where, groups_of, measured_latency, time_verdict, work_of
 from edgesmith.pipeline.plans import save_plans
-from edgesmith.pipeline.produce import build_targets, calibrate, correcting, plan_targets, tensor_batches
+from edgesmith.pipeline.produce import (
+    build_targets,
+    calibrate,
+    correcting,
+    plan_targets,
+    tensor_batches,
+)
 from edgesmith.pipeline.refining import rounded
 from edgesmith.pipeline.sources import Inputs, Source
+from edgesmith.pipeline.wishes import Wishes, check_wishes
 from edgesmith.quant import QuantPlan, RangeMethod, RangeRecord
 from edgesmith.results import Verdict
 from edgesmith.targets import target
@@ -40,29 +46,6 @@ Say = Callable[[str], None]
 Planner = Callable[[str, Collection[str]], QuantPlan]  # target, paths kept in float -> the plan of its family
 SENSITIVITY_SAMPLES = 16
 _PIECE = 8
-
-
-@dataclass(frozen=True)
-class Wishes:
-    """What a plan is to hold. Precisions are int8 and the float type of the target.
-
-    keep_float: layers or modules. max_drop: of the accuracy on held-out data, as a share; the upper end of its interval
-    is what counts. max_ms: p50 on the device, predicted from measured layers; the noise is made as small as that
-    allows. measure_latency: choose layers by measured time instead of by multiply-accumulates. ranges: how the ends of
-    grids are chosen; "auto" tries all and keeps the best (choose_ranges.py). corrections: which are on. effects:
-    whether to measure what each of them is worth (effects.py), before layers go to float for a drop or a time.
-    bisect: find the layers that max_drop needs in float by rebuilding with parts of them (bisecting.py).
-    """
-
-    keep_float: tuple[str, ...] = ()
-    max_drop: float | None = None
-    max_ms: float | None = None
-    measure_latency: bool = False
-    threads: int = 1
-    ranges: Ranges = "mse"
-    corrections: Corrections = USUAL
-    effects: bool = False
-    bisect: bool = False
 
 
 @dataclass(frozen=True)
@@ -122,8 +105,11 @@ def save_quantized(folder: Path, ranges: RangeRecord, found: Sequence[Quantized]
     save_plans(folder, ranges, {made.plan.family: made.plan for made in found})
     for made in found:
         for name, record in {**made.measured, "control": made.control, "time": made.timed}.items():
+            file = folder / f"{name}-{made.plan.family}.json"
             if record is not None:
-                records.save(folder / f"{name}-{made.plan.family}.json", record)
+                records.save(file, record)
+            else:
+                file.unlink(missing_ok=True)  # of an earlier plan
 
 
 def quantized(
@@ -140,7 +126,7 @@ def quantized(
     Raises: UsageError for wishes that exclude each other or lack data, for calibration inputs that say nothing, or for
     a budget that no plan keeps.
     """
-    _check(setting, wishes)
+    check_wishes(wishes, setting.program.inputs, setting.held_out)
     setting.say(f"calibrate with {setting.calibration.count} samples ...")
     ranges, chosen = _calibrated(setting, names, wishes, batch)
     samples = correcting(setting.program, setting.calibration, setting.source.preprocessing)
@@ -158,6 +144,9 @@ def quantized(
         return replace(plan, notes=(*plan.notes, choice.note)) if choice else plan
 
     found = quantize_all(setting, planner, names, wishes)
+    for made in found:
+        if "int8" not in made.plan.precision.values():
+            setting.say(f"warning: {made.target}: no layer of the plan is quantized, so its artefact computes in float")
     if not wishes.effects:
         return ranges, found
     methods = {made.target: chosen[made.target].method if made.target in chosen else fixed for made in found}
@@ -176,7 +165,7 @@ def _with_effects(
     """What each correction is worth to each plan; not to one that was trained, whose numbers are learned."""
     case = case_of(setting.program, setting.source, setting.calibration, setting.held_out, ranges, batch)
     if case is None:
-        setting.say("warning: fewer than 10 calibration samples: what each correction is worth is not measured")
+        setting.say("warning: too few samples: what each correction is worth is not measured")
         return tuple(found)
     made = []
     for one in found:
@@ -222,20 +211,6 @@ def quantize_all(setting: Setting, planner: Planner, names: Sequence[str], wishe
         )
 
 
-def _check(setting: Setting, wishes: Wishes) -> None:
-    if wishes.max_drop is not None and wishes.max_ms is not None:
-        raise UsageError(
-            "quantize within max_drop and max_ms", "two budgets", "give one; `bench` and `verify` show the other"
-        )
-    if wishes.bisect and wishes.max_drop is None:
-        raise UsageError("quantize with bisect", "no max_drop to bisect for", "give --max-drop and --eval")
-    if wishes.max_drop is not None and not wishes.max_drop >= 0:
-        raise UsageError(f"quantize with max_drop {wishes.max_drop}", "not a share of 0 or more", "0.01 is one point")
-    if wishes.max_drop is not None and (setting.held_out is None or setting.held_out.count == 0):
-        found = "no held-out samples to measure it on"
-        raise UsageError(f"quantize with max_drop {wishes.max_drop:g}", found, "give --eval a folder or a file.npz")
-
-
 @dataclass
 class _Reference:
     """The original's answers to the held-out samples, made once."""
@@ -245,7 +220,12 @@ class _Reference:
 
     @cached_property
     def outputs(self) -> Arrays:
-        return _run(self.setting, REFERENCE, {}, self.folder / "original")
+        try:
+            return _run(self.setting, REFERENCE, {}, self.folder / "original")
+        except EngineFailed as error:
+            raise UsageError(
+                "run the original on the held-out samples", error.found, "give samples it takes"
+            ) from error
 
 
 @dataclass

@@ -65,6 +65,7 @@ _QUANTIZE = (
     "pipeline/effects.py",
     "pipeline/choose_ranges.py",
     "pipeline/accuracy_control.py",
+    "pipeline/wishes.py",
 )
 _SEARCH = (*_TRAIN, "compress/asap/*.py", "pipeline/searching.py", "pipeline/latency_table.py")
 _RUN = ("tensors.py", "runtimes/*.py", "bench/**/*.py", "pipeline/judge.py")

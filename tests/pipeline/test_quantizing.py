@@ -18,13 +18,13 @@ from edgesmith.pipeline.produce import capture_source
 from edgesmith.pipeline.quantizing import (
     Quantized,
     Setting,
-    Wishes,
     load_verdicts,
     quantized,
     save_quantized,
     within_ms,
 )
 from edgesmith.pipeline.sources import Inputs, Source
+from edgesmith.pipeline.wishes import Wishes
 from edgesmith.tensors import TensorSpec
 
 pytestmark = pytest.mark.needs("onnxruntime")

@@ -44,7 +44,7 @@ def observe(
         for batch in batches:
             samples += len(batch[0]) if batch else 0
             for piece in _fitting(folded, batch):
-                watcher.run(*piece)
+                watcher.see(piece)
     if samples == 0:
         raise UsageError("calibrate", "no samples", "give at least one, better a few hundred")
     return RangeRecord({**watcher.record(), **weight_ranges(folded)}, samples, data_digest)
@@ -59,6 +59,14 @@ class _Watcher(fx.Interpreter):
             check_record(program, before)
         self.edges = {node.name: edge for edge, node in program.edges()}
         self.seen = {edge: _Seen.resumed(edge, before) for edge in self.edges.values()} if before else {}
+
+    def see(self, batch: Batch) -> None:
+        """Run one batch. Raises: UsageError for one that the model itself fails on."""
+        try:
+            self.run(*batch)
+        except (IndexError, RuntimeError, TypeError, ValueError) as error:
+            found = f"the model itself fails on them: {type(error).__name__}: {str(error).splitlines()[0]}"
+            raise UsageError("calibrate with these samples", found, "give samples that the model takes") from error
 
     def run_node(self, n: fx.Node) -> object:
         value = super().run_node(n)
