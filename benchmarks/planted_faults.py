@@ -155,7 +155,7 @@ def asked(row: dict[str, Any], made: Exported, net: Prepared) -> dict[str, Any]:
     reference = Original(net.program, net.feed).outputs()
     with RUNTIMES.get(made.runtime).open(made, RunOptions()) as session:
         fault = find_input_fault(
-            lambda feed: run_all(session.run, made, feed, "pictures", 8),
+            lambda feed: run_all(session.run, made, feed, "tensors", 8),
             reference,
             net.pictures,
             net.preprocessing,
