@@ -23,6 +23,7 @@ from edgesmith.pipeline.bisecting import bisect_drop
 from edgesmith.pipeline.choose_ranges import RangesChoice, calibrate_and_choose
 from edgesmith.pipeline.effects import Effects, case_of, measure_effects
 from edgesmith.pipeline.float_layers import FloatLayer, float_layers
+from edgesmith.pipeline.giving_back import give_back
 from edgesmith.pipeline.judge import REFERENCE, run_outputs
 from edgesmith.pipeline.judged_drop import NONE, drop_of, metric_of
 from edgesmith.pipeline.layer_latency import LayerLatency, Where, groups_of, measured_latency, time_verdict, work_of
@@ -192,9 +193,14 @@ def _calibrated(
     return ranges, chosen
 
 
+def load_controls(folder: Path) -> tuple[Control, ...]:
+    """How the plans that `save_quantized` wrote were found to keep a drop."""
+    return tuple(records.load(Control, path) for path in sorted(folder.glob("control-*.json")))
+
+
 def load_verdicts(folder: Path) -> tuple[Verdict, ...]:
     """Whether the plans that `save_quantized` wrote hold what they were to hold."""
-    controls = [records.load(Control, path).verdict for path in sorted(folder.glob("control-*.json"))]
+    controls = [control.verdict for control in load_controls(folder)]
     return (*controls, *(records.load(Verdict, path) for path in sorted(folder.glob("time-*.json"))))
 
 
@@ -248,7 +254,8 @@ class _Family:
             self.setting.say(f"{self.name}: {predicted:.4g} ms predicted, {timed.found}: {timed.state}")
         elif self.wishes.max_drop is not None:
             goal = self._goal(self.wishes.max_drop)
-            plan, control = bisect_drop(goal, self.setting.say) if self.wishes.bisect else keep_drop(goal)
+            say = self.setting.say
+            plan, control = bisect_drop(goal, say) if self.wishes.bisect else give_back(goal, *keep_drop(goal))
             kept = control.kept
             self.setting.say(f"{self.name}: {control.verdict.state}: {control.verdict.asked}: {control.verdict.found}")
         measured = self.__dict__  # what the search has asked for
@@ -301,7 +308,8 @@ class _Family:
             return drop_of(evaluation, self.name, reference, answers, classifier)
 
         original = drop_of(evaluation, self.name, reference, reference, classifier)
-        return Goal(self.name, max_drop, self.plan, measure, self.options, original)
+        unit = "ms" if self.wishes.measure_latency else "multiply-accumulates"
+        return Goal(self.name, max_drop, self.plan, measure, self.options, original, unit)
 
 
 def within_ms(name: str, options: Sequence[Option], all_int8_ms: float, max_ms: float) -> tuple[tuple[str, ...], float]:
