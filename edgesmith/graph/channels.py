@@ -154,7 +154,8 @@ def _ceiling(node: fx.Node) -> float | None:
 def _group(program: Program, nodes: list[fx.Node]) -> ChannelGroup | None:
     inside = set(nodes)
     makers = [node for node in nodes if not set(_passed_through(node)) & inside]
-    readers = [user for node in nodes for user in node.users if user not in inside]
+    # A maker may read a value of its own group: the one layer of a residual branch, whose sum keeps the factor.
+    readers = [user for node in nodes for user in node.users if user not in inside or node not in _passed_through(user)]
     if not readers or not all(is_weighted(node) and _by_channel(node) for node in makers):
         return None
     if any(feeds_output(node) for node in nodes) or not all(_reads_channels(node, inside) for node in readers):
