@@ -30,6 +30,7 @@ def command(
     from edgesmith.pipeline.ci import Wanted, deliver
     from edgesmith.pipeline.device_file import device_spec, find_device
     from edgesmith.pipeline.recipe import on_device, read_recipe
+    from edgesmith.pipeline.reporting import save_report
     from edgesmith.pipeline.sources import Trust
     from edgesmith.pipeline.steps import plan_steps, run_recipe
 
@@ -52,6 +53,8 @@ def command(
     if result is None:  # another process goes on alone
         return 0
     result = deliver(result, Wanted(junit, summary, baseline, write_baseline))
+    if baseline is not None:  # the page shows what the comparison found
+        save_report(folder, result.report)
     if json:
         output.print_json(result.report)
     else:

@@ -41,6 +41,7 @@ from edgesmith.pipeline.produce import (
 from edgesmith.pipeline.quantize_step import quantize_recipe
 from edgesmith.pipeline.quantizing import load_controls, load_verdicts
 from edgesmith.pipeline.recipe import FOUND, Bench, LatencyGoal, Recipe, Search, as_yaml
+from edgesmith.pipeline.reporting import save_report
 from edgesmith.pipeline.run import Done, Say, Step, execute, folder_of, step_keys, version_of
 from edgesmith.pipeline.sources import Source, Trust, check_data, digest_of, model_from_spec
 from edgesmith.records import to_json
@@ -363,11 +364,7 @@ def run_recipe(recipe: Recipe, out: Path, trust: Trust, say: Say, command: str) 
         return None
     done = execute(run.steps, out, say)
     table = _conclude(run, done)
-    records.save(out / "report.json", table.report)
-    from edgesmith.report.html import render
-
-    records.write_bytes(out / "report.html", render(table.report).encode())
-    say(f"{out / 'report.html'}")
+    say(f"{save_report(out, table.report)}")
     return table
 
 

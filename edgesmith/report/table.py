@@ -47,17 +47,34 @@ def notes(report: Mapping[str, Any]) -> list[str]:
     if metrics:
         names = " or ".join(wording.metric_name(metric) for metric in metrics)
         found.append(f"Accuracy: {names}; drop is in percentage points, with its 95 % interval.")
-    estimated = [v for v in report["verdicts"] if not v["check"].startswith(EXACT)]
-    questions = sum(v["state"] != "not_measured" for v in estimated)
-    if questions > 1:
-        found.append(
-            f"{questions} questions in one run: a fail needs an interval of {100 - 5 / questions:.4g} % (Bonferroni)."
-        )
+    found += filter(None, [comparisons(report)])
     if any(row["overhead"] for row in report["rows"]):
         limit = report["overhead_ms"]
         found.append(f"† p50 under {limit:g} ms: call overhead dominates, so a ratio says little about the model.")
-    found += _kept(report["accuracies"])
+    found += _kept(report["accuracies"]) + _energy(report)
     return found + [_agreement(row) for row in report["agreements"]] + _reasons(report["rows"])
+
+
+def comparisons(report: Mapping[str, Any]) -> str:
+    """What the number of questions asks of an interval, in one sentence; "" for one question or none."""
+    estimated = [v for v in report["verdicts"] if not v["check"].startswith(EXACT)]
+    questions = sum(v["state"] != "not_measured" for v in estimated)
+    if questions < 2:
+        return ""
+    return f"{questions} questions in one run: a fail needs an interval of {100 - 5 / questions:.4g} % (Bonferroni)."
+
+
+def _energy(report: Mapping[str, Any]) -> list[str]:
+    """Joules for an inference, a line a target and gauge that counted."""
+    found = []
+    for target, gauges in report.get("energy", {}).items():
+        for one in (one for one in gauges if one["joules"]):
+            ends = wording.ends(one["joules"], wording.joules)
+            interval = f" [{ends}]" if ends else ""
+            found.append(
+                f"{target}: {wording.joules(one['joules']['value'])}{interval} for an inference by {one['source']}"
+            )
+    return found
 
 
 def _kept(accuracies: list[Mapping[str, Any]]) -> list[str]:

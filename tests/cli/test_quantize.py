@@ -57,6 +57,27 @@ def planned(made: Path) -> Path:
     return made / "plans"
 
 
+def test_bisect_takes_the_layer_to_float_without_which_the_drop_breaks(
+    capfd: pytest.CaptureFixture[str], made: Path, tmp_path: Path
+) -> None:
+    """Weights of fc2 for a unit that is always off stretch its grid until the others are 0; in float they are not."""
+    net = tiny("linear")
+    with torch.no_grad():
+        net.fc1.bias[0] -= 1e4
+        net.fc2.weight[:, 0] = 1e4
+        x = torch.from_numpy(np.load(made / "good.npz")["x"])
+        labels = net(x).argmax(1).numpy()
+    torch.export.save(torch.export.export(net, (torch.zeros(1, 3, 8, 8),)), tmp_path / "far.pt2")
+    np.savez(tmp_path / "eval.npz", x=x.numpy(), labels=labels)
+    words = ["quantize", tmp_path / "far.pt2", "--calibration", made / "good.npz", "--out", tmp_path / "plans", *ORT]
+    words += ["--eval", tmp_path / "eval.npz", "--max-drop", "0.2", "--without", "equalise"]
+    code, answer = said(capfd, [*words, "--bisect"])
+    (control,), (plan,) = answer["controls"], answer["plans"]
+    assert code == 0 and control["verdict"]["state"] == "pass"
+    assert control["kept"] == ["fc2"] and len(control["looks"]) > 2
+    assert {row["layer"]: row["reason"] for row in plan["in_float"]}["fc2"] == "needed for the accuracy"
+
+
 @pytest.mark.parametrize("net", ["net.pt2", "dynamic.pt2"])
 def test_a_kept_drop_is_a_pass_with_its_evidence(
     capfd: pytest.CaptureFixture[str], made: Path, tmp_path: Path, net: str

@@ -8,6 +8,7 @@ from typing import Any
 
 from edgesmith.report import wording
 from edgesmith.report.markup import Part, chip, table
+from edgesmith.report.table import comparisons
 
 HEAD = ("Target", "Verdict", "Asked", "Found", "Samples more to decide")
 
@@ -26,5 +27,7 @@ def section(report: Mapping[str, Any]) -> Part | None:
     ]
     if not rows:
         return None
-    body = table(HEAD, rows, "Verdicts", 4)
+    said = [comparisons(report), *report.get("baseline", ())]
+    notes = "".join(f'<p class="soft">{escape(text)}</p>' for text in said if text)
+    body = notes + table(HEAD, rows, "Verdicts", 4)
     return Part("verdicts", "Verdicts", body, f"{len(rows)} questions", is_open=len(rows) <= 8)
