@@ -1,4 +1,4 @@
-"""`run` with the files that CI takes: a baseline written and compared, JUnit, the summary, and the page that shows it."""
+"""`run` with the files that CI takes: a baseline written and compared, JUnit, the summary, and the page of it."""
 
 from __future__ import annotations
 
