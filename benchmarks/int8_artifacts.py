@@ -25,8 +25,9 @@ from edgesmith.export import EXPORTERS
 from edgesmith.graph.program import Program
 from edgesmith.graph.rewrite import planned
 from edgesmith.pipeline.produce import build_targets, capture_source, tensor_batches
-from edgesmith.pipeline.quantizing import Setting, Wishes, quantized
+from edgesmith.pipeline.quantizing import Setting, quantized
 from edgesmith.pipeline.sources import Inputs, Source
+from edgesmith.pipeline.wishes import Wishes
 from edgesmith.quant import QuantPlan
 from edgesmith.targets import target
 

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from edgesmith import records
-from edgesmith.errors import DamagedArtifact, EdgesmithError, MissingResource
+from edgesmith.errors import DamagedArtifact, EdgesmithError, MissingResource, UsageError
 from edgesmith.tensors import Arrays, Preprocessing, TensorSpec
 
 RECORD = "artifact.json"
@@ -162,6 +162,26 @@ def output_folder(folder: Path) -> Path:
     except OSError as error:
         raise MissingResource(f"write into {folder}", f"{error.strerror}", "name a folder that can be made") from error
     return folder
+
+
+def check_replaceable(folder: Path) -> None:
+    """Refuse to build where something lies that is not an artefact of ours and would be lost. Raises: UsageError."""
+    asked, todo = f"write {folder}", "move it away, or name another folder"
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise UsageError(asked, "it is there and is no folder", todo)
+    files = _files(folder)
+    if not files:
+        return
+    if folder / RECORD not in files:
+        found = f"it holds {files[0].relative_to(folder)} and no {RECORD}: it is no artefact of ours"
+        raise UsageError(asked, found, todo)
+    try:
+        ours = open_artifact(folder, check=False).files
+    except DamagedArtifact:
+        return  # ours, and spoilt: it is made again
+    strange = [name for path in files if (name := str(path.relative_to(folder))) not in ours and name != RECORD]
+    if strange:
+        raise UsageError(asked, f"it holds {strange[0]}, which its record does not list", todo)
 
 
 @contextmanager

@@ -7,8 +7,17 @@ import numpy as np
 import pytest
 
 from edgesmith import artifact
-from edgesmith.artifact import Exported, building, content_key, load_exported, open_artifact, save_exported, seal
-from edgesmith.errors import DamagedArtifact, MissingResource
+from edgesmith.artifact import (
+    Exported,
+    building,
+    check_replaceable,
+    content_key,
+    load_exported,
+    open_artifact,
+    save_exported,
+    seal,
+)
+from edgesmith.errors import DamagedArtifact, MissingResource, UsageError
 from edgesmith.tensors import Preprocessing, TensorSpec
 
 
@@ -134,3 +143,28 @@ def test_the_older_folder_comes_back_when_the_swap_fails(tmp_path: Path):
     with pytest.raises(OSError):
         artifact._swap(tmp_path / "absent", folder)
     assert (folder / "a").read_text() == "first"
+
+
+def test_what_is_ours_or_empty_may_be_replaced(folder: Path):
+    check_replaceable(folder)
+    check_replaceable(folder / "absent")
+    (folder.parent / "empty").mkdir()
+    check_replaceable(folder.parent / "empty")
+    (folder / "model.onnx").unlink()  # spoilt, and ours
+    check_replaceable(folder)
+    (folder / "artifact.json").write_text("{")
+    check_replaceable(folder)
+
+
+def test_what_is_not_ours_is_not_replaced(folder: Path):
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match=r"notes\.txt, which its record does not list"):
+        check_replaceable(folder)
+    (folder / "artifact.json").unlink()
+    with pytest.raises(UsageError, match="no artefact of ours"):
+        check_replaceable(folder)
+    with pytest.raises(UsageError, match="no folder"):
+        check_replaceable(folder / "notes.txt")
+    (folder.parent / "link").symlink_to(folder)
+    with pytest.raises(UsageError, match="no folder"):
+        check_replaceable(folder.parent / "link")

@@ -58,7 +58,7 @@ def command(
     from edgesmith.pipeline.choose_ranges import check_ranges
     from edgesmith.pipeline.convert import quantize_request, target_names
     from edgesmith.pipeline.plans import plan_row
-    from edgesmith.pipeline.quantizing import Wishes
+    from edgesmith.pipeline.wishes import Wishes
     from edgesmith.verify.gate import overall
 
     if calibration is None:

@@ -90,13 +90,17 @@ class NamedValue:
 
 
 def named_values(program: Program, exported: ExportedProgram) -> dict[str, NamedValue]:
-    """Path of a layer -> its value, which may be scaled by a rewrite and dequantized for each reader."""
+    """Path of a layer -> its value, which may be scaled by a rewrite and dequantized for each reader.
+
+    A value that is scaled along another axis than 1 is left out: who reads it in a file would take it for unscaled.
+    """
     found = _made_from(program, exported)
     values: dict[str, NamedValue] = {}
     for node in program.module.graph.nodes:
         origin = program.origin(node) if node.name in program.paths else Origin(None)
         nodes = tuple(found[read.name] for read in _read(node) if read.name in found)
-        if origin.layer is not None and nodes:
+        told = origin.factor is None or origin.axis == 1
+        if origin.layer is not None and nodes and told:
             values[origin.layer] = NamedValue(nodes, origin.factor)
     return values
 

@@ -1,8 +1,9 @@
 """Groups of values whose channels can be scaled together without changing what the model computes.
 
 Between a layer that makes a value and the layers that read it stand only operators f with f(s x) = s f(x) for s > 0,
-channel by channel: so the makers can take a factor a channel and the readers its inverse.
-Source: Nagel et al. 2019, arXiv 1906.04721 (cross-layer equalisation).
+channel by channel: so the makers can take a factor a channel and the readers its inverse. A layer norm makes a value
+too: its weight and bias take the factor, the linear layers that read it the inverse.
+Source: Nagel et al. 2019, arXiv 1906.04721 (cross-layer equalisation); of norms Xiao et al. 2022, arXiv 2211.10438.
 """
 
 from __future__ import annotations
@@ -17,14 +18,17 @@ from torch import Tensor, fx
 from edgesmith.errors import UsageError
 from edgesmith.graph.naming import operator_name
 from edgesmith.graph.operators import (
+    KEEPS_VALUE,
     activation,
     argument,
+    channel_axis,
     constant,
     constant_or_none,
     feeds_output,
     groups,
     is_add,
     is_float,
+    is_norm_of_features,
     is_weighted,
     set_constant,
     source,
@@ -33,14 +37,16 @@ from edgesmith.graph.program import Origin, Program
 
 _HOMOGENEOUS = {
     "relu", "prelu", "leaky_relu", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "adaptive_max_pool2d",
-    "dropout", "feature_dropout", "contiguous", "clone", "detach", "alias",
+    *KEEPS_VALUE,
 }  # fmt: skip
 _FLATTENS = {"flatten", "view", "reshape", "squeeze"}
 
 
 @dataclass(frozen=True)
 class ChannelGroup:
-    """Values (N, C, ...) that keep one factor a channel; `name` is the path of the first layer that makes one.
+    """Values (N, C, ...), or (N, ..., C) of a norm, that keep one factor a channel.
+
+    name: path of the first layer that makes one. axis: which one counts the channels.
 
     ceiling: the upper bound of the clips (ReLU6) inside, None without. A clip is no homogeneous function: a factor is
     exact only where no value of the channel reaches the ceiling, before or after.
@@ -53,8 +59,12 @@ class ChannelGroup:
     ceiling: float | None
 
     @property
+    def axis(self) -> int:
+        return channel_axis(self.makers[0])
+
+    @property
     def channels(self) -> int:
-        return int(self.makers[0].meta["val"].shape[1])
+        return int(self.makers[0].meta["val"].shape[self.axis])
 
 
 def channel_groups(program: Program) -> tuple[ChannelGroup, ...]:
@@ -100,16 +110,19 @@ def scale_channels(program: Program, factors: Mapping[str, np.ndarray]) -> Progr
             scale_inputs(copied.module, reader, 1 / factor)
         for node in group.values:
             old = marks.get(node.name) or Origin(copied.paths[node.name])
-            marks[node.name] = Origin(old.layer, factor.numpy() if old.factor is None else old.factor * factor.numpy())
+            whole = factor.numpy() if old.factor is None else old.factor * factor.numpy()
+            marks[node.name] = Origin(old.layer, whole, group.axis)
     return copied.rewritten(copied.module, copied.paths, marks)
 
 
 def scale_outputs(module: fx.GraphModule, layer: fx.Node, factor: Tensor) -> None:
-    """Multiply a layer's output channels. Shape: factor (C,)."""
-    weight, bias = constant(module, layer, 1), constant_or_none(module, layer, 2)
-    set_constant(module, layer, 1, weight * factor.reshape(-1, *[1] * (weight.dim() - 1)), str(source(layer, 1).target))
+    """Multiply the output channels of a layer, or of a norm of features. Shape: factor (C,)."""
+    at = 2 if is_norm_of_features(layer) else 1
+    weight, bias = constant(module, layer, at), constant_or_none(module, layer, at + 1)
+    scaled = weight * factor.reshape(-1, *[1] * (weight.dim() - 1))
+    set_constant(module, layer, at, scaled, str(source(layer, at).target))
     if bias is not None:
-        set_constant(module, layer, 2, bias * factor, str(source(layer, 2).target))
+        set_constant(module, layer, at + 1, bias * factor, str(source(layer, at + 1).target))
 
 
 def scale_inputs(module: fx.GraphModule, layer: fx.Node, factor: Tensor) -> None:
@@ -154,7 +167,10 @@ def _ceiling(node: fx.Node) -> float | None:
 def _group(program: Program, nodes: list[fx.Node]) -> ChannelGroup | None:
     inside = set(nodes)
     makers = [node for node in nodes if not set(_passed_through(node)) & inside]
-    readers = [user for node in nodes for user in node.users if user not in inside]
+    # A maker may read a value of its own group: the one layer of a residual branch, whose sum keeps the factor.
+    readers = [user for node in nodes for user in node.users if user not in inside or node not in _passed_through(user)]
+    if any(map(is_norm_of_features, nodes)):
+        return _norm_group(program, nodes, makers, readers)
     if not readers or not all(is_weighted(node) and _by_channel(node) for node in makers):
         return None
     if any(feeds_output(node) for node in nodes) or not all(_reads_channels(node, inside) for node in readers):
@@ -163,6 +179,17 @@ def _group(program: Program, nodes: list[fx.Node]) -> ChannelGroup | None:
     ceiling = min(ceilings) if ceilings else None
     unique = tuple(dict.fromkeys(readers))
     return ChannelGroup(program.paths[makers[0].name], tuple(makers), unique, tuple(nodes), ceiling)
+
+
+def _norm_group(
+    program: Program, nodes: list[fx.Node], makers: list[fx.Node], readers: list[fx.Node]
+) -> ChannelGroup | None:
+    """A norm, what keeps its value as it is, and the linear layers that read its features."""
+    alone = len(makers) == 1 and all(operator_name(node) in KEEPS_VALUE for node in nodes if node is not makers[0])
+    linear = [is_weighted(node) and operator_name(node) == "linear" and argument(node, 0) in nodes for node in readers]
+    if not alone or not readers or not all(linear) or any(feeds_output(node) for node in nodes):
+        return None
+    return ChannelGroup(program.paths[makers[0].name], (makers[0],), tuple(dict.fromkeys(readers)), tuple(nodes), None)
 
 
 def _by_channel(node: fx.Node) -> bool:

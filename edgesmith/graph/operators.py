@@ -34,6 +34,8 @@ MOVES_VALUES = {
     "feature_dropout", "cat", "concat", "pad", "constant_pad_nd", "pixel_shuffle", "channel_shuffle",
     "upsample_nearest2d", "expand", "detach", "alias", "numpy_T", "movedim", "unflatten", "repeat",
 }  # fmt: skip
+# The output is the input, once the model is in eval mode.
+KEEPS_VALUE = {"dropout", "feature_dropout", "contiguous", "clone", "detach", "alias"}
 
 
 def is_weighted(node: fx.Node) -> bool:
@@ -56,6 +58,21 @@ def groups(node: fx.Node) -> int:
 def activation(node: fx.Node) -> str | None:
     """The kind of activation, under the name families use; None for any other operator."""
     return ACTIVATIONS.get(operator_name(node)) if node.op == "call_function" else None
+
+
+def is_norm_of_features(node: fx.Node) -> bool:
+    """Whether the node is a layer norm with weights over the last axis of tokens or of maps that end in channels."""
+    if node.op != "call_function" or operator_name(node) != "layer_norm" or node.meta["val"].dim() < 3:
+        return False
+    weight = argument(node, 2)
+    return weight is not None and weight.op == "get_attr" and len(node.args[1]) == 1  # type: ignore[arg-type]
+
+
+def channel_axis(node: fx.Node) -> int:
+    """The axis that counts the channels of a node's value: 1, but the last one of a norm of features."""
+    while node.op == "call_function" and operator_name(node) in KEEPS_VALUE and argument(node, 0) is not None:
+        node = source(node)
+    return node.meta["val"].dim() - 1 if is_norm_of_features(node) else 1
 
 
 def is_add(node: fx.Node) -> bool:

@@ -23,10 +23,12 @@ class Origin:
 
     layer: path of the layer of the captured model that the value stands for, None for a value that is new.
     factor: the value is `factor` times that layer's value, channel by channel. Shape: (C,), None for 1.
+    axis: which one counts the channels.
     """
 
     layer: str | None
     factor: np.ndarray | None = None
+    axis: int = 1
 
 
 @dataclass(frozen=True)

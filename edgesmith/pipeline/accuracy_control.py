@@ -22,6 +22,7 @@ MOST_LOOKS = 6  # the last of them with every layer in float
 _LEAST = 0.05  # of the noise that is left from one look to the next
 _AIM = 0.8  # of the drop that is allowed, so that the interval has room too
 ALPHA = 0.05
+Fate = Literal["given back", "needed", "not decided"]
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,27 @@ class Look:
 
 
 @dataclass(frozen=True)
+class Raised:
+    """A layer that was taken to float for a drop, and what became of it (giving_back.py).
+
+    noise: what it adds in int8 as predicted (sensitivity.py). cost: what float costs more, in `unit`. drop: of the last
+    look that had it in int8 again, with the layers that were given back before; None where there was none.
+    """
+
+    layer: str
+    fate: Fate
+    noise: float
+    cost: float
+    unit: str
+    drop: Interval | None
+
+
+@dataclass(frozen=True)
 class Control:
-    """How a plan was found that keeps a drop, or that none was. kept: the layers in float for accuracy's sake."""
+    """How a plan was found that keeps a drop, or that none was. kept: the layers in float for accuracy's sake.
+
+    looks: while layers went to float; back: while they were given back. raised: all that once were in float for it.
+    """
 
     target: str
     metric: str
@@ -62,6 +82,8 @@ class Control:
     looks: tuple[Look, ...]
     kept: tuple[str, ...]
     verdict: Verdict
+    back: tuple[Look, ...] = ()
+    raised: tuple[Raised, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,7 +92,7 @@ class Goal:
 
     planner: layers to keep in float -> plan. measure: a plan's drop on its runtime. options: what each layer adds to
     the noise and costs, in int8 and in float; asked for only when the first plan does not hold. original: the drop of
-    the original judged against itself.
+    the original judged against itself. unit: of costs.
     """
 
     target: str
@@ -79,6 +101,7 @@ class Goal:
     measure: Callable[[QuantPlan], Found]
     options: Callable[[], Sequence[Option]]
     original: Found
+    unit: str = "multiply-accumulates"
 
 
 def keep_drop(goal: Goal) -> tuple[QuantPlan, Control]:

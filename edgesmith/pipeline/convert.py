@@ -13,10 +13,11 @@ from edgesmith.devices import DEVICES
 from edgesmith.errors import UsageError
 from edgesmith.graph.capture import Program
 from edgesmith.pipeline.plans import plans_for
-from edgesmith.pipeline.produce import Bundle, build_targets, capture_source
-from edgesmith.pipeline.quantizing import Quantized, Setting, Wishes, quantized, save_quantized
+from edgesmith.pipeline.produce import Bundle, build_targets, capture_source, check_places
+from edgesmith.pipeline.quantizing import Quantized, Setting, quantized, save_quantized
 from edgesmith.pipeline.refining import corrected_plans, measured_anew
 from edgesmith.pipeline.sources import Inputs, Source, Trust, open_model, read_inputs, with_inputs
+from edgesmith.pipeline.wishes import Wishes
 from edgesmith.targets import target
 from edgesmith.tensors import Preprocessing
 
@@ -93,7 +94,7 @@ def export_request(request: Request, names: Sequence[str], out: Path, say: Say, 
 
     Raises: UsageError for plans of another model, or of other weights of this one.
     """
-    output_folder(out)
+    check_places(out, names)
     needs_ranges = [name for name in names if target(name).family and planned is None]
     if needs_ranges and request.calibration is None:
         todo = "give --calibration a folder of images, a file.npz or random:N"

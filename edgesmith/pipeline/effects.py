@@ -89,9 +89,10 @@ def case_of(
     None where there are too few.
     """
     preprocessing = source.preprocessing
-    if held_out is not None and held_out.count:
+    least = 1 if program.batch_is_symbolic else len(program.example[0])  # of each kind
+    if held_out is not None and held_out.count >= least:
         seen, judge, where = inputs, _spread(held_out, JUDGED), "held-out samples"
-    elif inputs.count >= 10:
+    elif inputs.count >= max(10, 5 * least + 5):
         last = np.arange(inputs.count) % 5 == 4
         seen, judge = _spread(_rows(inputs, ~last), _CALIBRATED), _spread(_rows(inputs, last), JUDGED)
         ranges, where = calibrate(program, seen, preprocessing, batch), "calibration samples kept back"

@@ -18,6 +18,7 @@ from edgesmith.data.split import Evaluation, Split
 from edgesmith.devices import DEVICES
 from edgesmith.devices.device import Device
 from edgesmith.errors import UsageError, worst
+from edgesmith.pipeline.accuracy_control import Control
 from edgesmith.pipeline.effects import Effects
 from edgesmith.pipeline.input_faults import input_faults
 from edgesmith.pipeline.produce import Absent, Bundle
@@ -90,6 +91,7 @@ class Evidence:
     budget: tuple[str, float] | None = None  # a target, and the p50 in ms that a search was to hold on it
     controls: tuple[Verdict, ...] = ()  # whether the quantized plans hold the drop that they were to hold
     corrections: tuple[Effects, ...] = ()
+    drops: tuple[Control, ...] = ()  # how the plans were found that keep a drop
 
 
 def run_outputs(exported: Mapping[str, Exported], inputs: Inputs, folder: Path, device: Any, say: Say) -> Outputs:
@@ -243,6 +245,7 @@ def tabulate(
         headline=judgement.headline,
         search=evidence.search,
         corrections=evidence.corrections,
+        drops=evidence.drops,
         placements=evidence.outputs.placements,
     )
     return Table(report, tuple(table.lines(report)), judgement)

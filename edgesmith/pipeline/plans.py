@@ -29,8 +29,9 @@ def load_plans(folder: Path) -> dict[str, QuantPlan]:
 
 def plans_for(program: Program, folder: Path, names: Sequence[str]) -> dict[str, QuantPlan]:
     """The plans of a folder, for this very program. Raises: UsageError, MissingResource."""
-    plans = load_plans(folder)
-    missing = sorted({str(target(name).family) for name in names if target(name).family} - set(plans))
+    needed = {str(target(name).family) for name in names if target(name).family}
+    plans = {family: plan for family, plan in load_plans(folder).items() if family in needed}
+    missing = sorted(needed - set(plans))
     if missing:
         raise MissingResource(f"use the plans of {folder}", f"no plan-{missing[0]}.json", "make it: edgesmith quantize")
     for plan in plans.values():

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from edgesmith import records
-from edgesmith.artifact import Exported, building, load_exported, output_folder, save_exported
+from edgesmith.artifact import Exported, building, check_replaceable, load_exported, output_folder, save_exported
 from edgesmith.compress.quantize.bias_pass import SAMPLES
 from edgesmith.compress.quantize.corrections import USUAL, Corrections
 from edgesmith.compress.quantize.observe import observe
@@ -91,8 +91,22 @@ def calibrate(
     if before is None:
         check_calibration(inputs)
     folded = fold_batchnorm(program)
+    inputs, batch, left_out = whole_batches(program, inputs, batch)
     ranges = observe(folded, tensor_batches(program.inputs, inputs, preprocessing, batch), inputs.digest, before)
-    return replace(ranges, warning=inputs.warning)
+    return replace(ranges, warning="; ".join(filter(None, (inputs.warning, left_out))))
+
+
+def whole_batches(program: Program, inputs: Inputs, batch: int) -> tuple[Inputs, int, str]:
+    """Samples and a batch that a program of a fixed batch takes, and what is left out. Raises: UsageError for fewer."""
+    size = 1 if program.batch_is_symbolic else len(program.example[0])
+    rest = inputs.count % size
+    if inputs.count < size:
+        found = f"{inputs.count} samples"
+        raise UsageError(f"calibrate a model that takes batches of {size}", found, f"give {size} samples or more")
+    if rest:
+        inputs = replace(inputs, arrays={name: array[:-rest] for name, array in inputs.arrays.items()}, labels=None)
+    told = f"{rest} samples left out: the model takes batches of {size}" if rest else ""
+    return inputs, max(batch // size, 1) * size, told
 
 
 def tensor_batches(
@@ -111,7 +125,7 @@ def tensor_batches(
         found = f"the data has {sorted(inputs.arrays)}"
         raise UsageError(f"feed the inputs {names}", found, "name the arrays of the .npz like the model's inputs")
     for start in range(0, inputs.count, batch):
-        yield tuple(torch.from_numpy(_typed(spec, inputs.arrays[spec.name][start : start + batch])) for spec in specs)
+        yield tuple(torch.from_numpy(typed(spec, inputs.arrays[spec.name][start : start + batch])) for spec in specs)
 
 
 def correcting(program: Program, inputs: Inputs, preprocessing: Preprocessing | None) -> tuple[torch.Tensor, ...]:
@@ -119,7 +133,8 @@ def correcting(program: Program, inputs: Inputs, preprocessing: Preprocessing | 
     return next(tensor_batches(program.inputs, inputs, preprocessing, SAMPLES))
 
 
-def _typed(spec: TensorSpec, array: np.ndarray) -> np.ndarray:
+def typed(spec: TensorSpec, array: np.ndarray) -> np.ndarray:
+    """An array in the type of an input. Raises: UsageError for one of another kind of number."""
     if array.dtype.kind == "f" == spec.numpy_type.kind:
         return array.astype(spec.numpy_type)
     if array.dtype != spec.numpy_type:
@@ -168,7 +183,7 @@ def build_targets(
 
     on_device: engines are not built here, what the worker builds them from is written instead.
     """
-    output_folder(out)
+    check_places(out, names)
     reference = golden_of(program)
     exported: dict[str, Exported] = {}
     absent: dict[str, Absent] = {}
@@ -182,6 +197,13 @@ def build_targets(
             say(f"{name}: {made.size_bytes / 1e6:.2f} MB")
     records.save(out / BUNDLE, Listing(tuple(exported), absent))
     return Bundle(out, exported, absent)
+
+
+def check_places(out: Path, names: Sequence[str]) -> None:
+    """Make the folder of a bundle, and refuse to write over what is not ours. Raises: UsageError, MissingResource."""
+    output_folder(out)
+    for name in names:
+        check_replaceable(out / name)
 
 
 def _build_one(

@@ -11,8 +11,9 @@ from edgesmith.pipeline import training
 from edgesmith.pipeline.plans import plan_row
 from edgesmith.pipeline.produce import capture_source
 from edgesmith.pipeline.quantize_section import Quantize
-from edgesmith.pipeline.quantizing import Setting, Wishes, quantized, save_quantized
+from edgesmith.pipeline.quantizing import Setting, quantized, save_quantized
 from edgesmith.pipeline.sources import Source
+from edgesmith.pipeline.wishes import Wishes
 from edgesmith.quant import QuantPlan
 
 

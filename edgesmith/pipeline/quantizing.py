@@ -13,24 +13,32 @@ import numpy as np
 import torch
 
 from edgesmith import records
-from edgesmith.compress.quantize.corrections import USUAL, Corrections
 from edgesmith.compress.quantize.mixed import Option, choose_precisions
 from edgesmith.compress.quantize.sensitivity import Batch, Sensitivities, sensitivities
+from edgesmith.compress.quantize.take_out import take_out
 from edgesmith.data.split import Evaluation
 from edgesmith.errors import EngineFailed, UsageError
 from edgesmith.graph.program import Program
 from edgesmith.pipeline.accuracy_control import Control, Found, Goal, keep_drop
 from edgesmith.pipeline.bisecting import bisect_drop
-from edgesmith.pipeline.choose_ranges import Ranges, RangesChoice, calibrate_and_choose
+from edgesmith.pipeline.choose_ranges import RangesChoice, calibrate_and_choose
 from edgesmith.pipeline.effects import Effects, case_of, measure_effects
 from edgesmith.pipeline.float_layers import FloatLayer, float_layers
+from edgesmith.pipeline.giving_back import give_back
 from edgesmith.pipeline.judge import REFERENCE, run_outputs
 from edgesmith.pipeline.judged_drop import NONE, drop_of, metric_of
 from edgesmith.pipeline.layer_latency import LayerLatency, Where, groups_of, measured_latency, time_verdict, work_of
 from edgesmith.pipeline.plans import save_plans
-from edgesmith.pipeline.produce import build_targets, calibrate, correcting, plan_targets, tensor_batches
+from edgesmith.pipeline.produce import (
+    build_targets,
+    calibrate,
+    correcting,
+    plan_targets,
+    tensor_batches,
+)
 from edgesmith.pipeline.refining import rounded
 from edgesmith.pipeline.sources import Inputs, Source
+from edgesmith.pipeline.wishes import Wishes, check_wishes
 from edgesmith.quant import QuantPlan, RangeMethod, RangeRecord
 from edgesmith.results import Verdict
 from edgesmith.targets import target
@@ -40,29 +48,6 @@ Say = Callable[[str], None]
 Planner = Callable[[str, Collection[str]], QuantPlan]  # target, paths kept in float -> the plan of its family
 SENSITIVITY_SAMPLES = 16
 _PIECE = 8
-
-
-@dataclass(frozen=True)
-class Wishes:
-    """What a plan is to hold. Precisions are int8 and the float type of the target.
-
-    keep_float: layers or modules. max_drop: of the accuracy on held-out data, as a share; the upper end of its interval
-    is what counts. max_ms: p50 on the device, predicted from measured layers; the noise is made as small as that
-    allows. measure_latency: choose layers by measured time instead of by multiply-accumulates. ranges: how the ends of
-    grids are chosen; "auto" tries all and keeps the best (choose_ranges.py). corrections: which are on. effects:
-    whether to measure what each of them is worth (effects.py), before layers go to float for a drop or a time.
-    bisect: find the layers that max_drop needs in float by rebuilding with parts of them (bisecting.py).
-    """
-
-    keep_float: tuple[str, ...] = ()
-    max_drop: float | None = None
-    max_ms: float | None = None
-    measure_latency: bool = False
-    threads: int = 1
-    ranges: Ranges = "mse"
-    corrections: Corrections = USUAL
-    effects: bool = False
-    bisect: bool = False
 
 
 @dataclass(frozen=True)
@@ -122,8 +107,11 @@ def save_quantized(folder: Path, ranges: RangeRecord, found: Sequence[Quantized]
     save_plans(folder, ranges, {made.plan.family: made.plan for made in found})
     for made in found:
         for name, record in {**made.measured, "control": made.control, "time": made.timed}.items():
+            file = folder / f"{name}-{made.plan.family}.json"
             if record is not None:
-                records.save(folder / f"{name}-{made.plan.family}.json", record)
+                records.save(file, record)
+            else:
+                file.unlink(missing_ok=True)  # of an earlier plan
 
 
 def quantized(
@@ -135,20 +123,20 @@ def quantized(
 ) -> tuple[RangeRecord, tuple[Quantized, ...]]:
     """Calibrate once, and find a plan for each family of the int8 targets.
 
-    learned: what training aware of quantization ended in, for its family; where layers are to stay in float the plan is
-    derived from the calibration like any other.
+    learned: what training aware of quantization ended in, for its family; layers that are to stay in float are taken
+    out of it, and the others keep what they have learned.
     Raises: UsageError for wishes that exclude each other or lack data, for calibration inputs that say nothing, or for
     a budget that no plan keeps.
     """
-    _check(setting, wishes)
+    check_wishes(wishes, setting.program.inputs, setting.held_out)
     setting.say(f"calibrate with {setting.calibration.count} samples ...")
     ranges, chosen = _calibrated(setting, names, wishes, batch)
     samples = correcting(setting.program, setting.calibration, setting.source.preprocessing)
     fixed: RangeMethod = "mse" if wishes.ranges == "auto" else wishes.ranges
 
     def planner(name: str, kept: Collection[str]) -> QuantPlan:
-        if learned is not None and target(name).family == learned.family and not kept:
-            return learned
+        if learned is not None and target(name).family == learned.family:
+            return take_out(setting.program, learned, kept, ranges) if kept else learned
         choice = chosen.get(name)
         method = choice.method if choice else fixed
         found = plan_targets(setting.program, ranges, (name,), kept, method, samples, wishes.corrections)
@@ -158,6 +146,9 @@ def quantized(
         return replace(plan, notes=(*plan.notes, choice.note)) if choice else plan
 
     found = quantize_all(setting, planner, names, wishes)
+    for made in found:
+        if "int8" not in made.plan.precision.values():
+            setting.say(f"warning: {made.target}: no layer of the plan is quantized, so its artefact computes in float")
     if not wishes.effects:
         return ranges, found
     methods = {made.target: chosen[made.target].method if made.target in chosen else fixed for made in found}
@@ -176,11 +167,11 @@ def _with_effects(
     """What each correction is worth to each plan; not to one that was trained, whose numbers are learned."""
     case = case_of(setting.program, setting.source, setting.calibration, setting.held_out, ranges, batch)
     if case is None:
-        setting.say("warning: fewer than 10 calibration samples: what each correction is worth is not measured")
+        setting.say("warning: too few samples: what each correction is worth is not measured")
         return tuple(found)
     made = []
     for one in found:
-        if learned is not None and one.plan is learned:
+        if learned is not None and one.plan.family == learned.family:
             made.append(one)
             continue
         setting.say(f"{one.target}: what each correction is worth ...")
@@ -203,9 +194,14 @@ def _calibrated(
     return ranges, chosen
 
 
+def load_controls(folder: Path) -> tuple[Control, ...]:
+    """How the plans that `save_quantized` wrote were found to keep a drop."""
+    return tuple(records.load(Control, path) for path in sorted(folder.glob("control-*.json")))
+
+
 def load_verdicts(folder: Path) -> tuple[Verdict, ...]:
     """Whether the plans that `save_quantized` wrote hold what they were to hold."""
-    controls = [records.load(Control, path).verdict for path in sorted(folder.glob("control-*.json"))]
+    controls = [control.verdict for control in load_controls(folder)]
     return (*controls, *(records.load(Verdict, path) for path in sorted(folder.glob("time-*.json"))))
 
 
@@ -222,20 +218,6 @@ def quantize_all(setting: Setting, planner: Planner, names: Sequence[str], wishe
         )
 
 
-def _check(setting: Setting, wishes: Wishes) -> None:
-    if wishes.max_drop is not None and wishes.max_ms is not None:
-        raise UsageError(
-            "quantize within max_drop and max_ms", "two budgets", "give one; `bench` and `verify` show the other"
-        )
-    if wishes.bisect and wishes.max_drop is None:
-        raise UsageError("quantize with bisect", "no max_drop to bisect for", "give --max-drop and --eval")
-    if wishes.max_drop is not None and not wishes.max_drop >= 0:
-        raise UsageError(f"quantize with max_drop {wishes.max_drop}", "not a share of 0 or more", "0.01 is one point")
-    if wishes.max_drop is not None and (setting.held_out is None or setting.held_out.count == 0):
-        found = "no held-out samples to measure it on"
-        raise UsageError(f"quantize with max_drop {wishes.max_drop:g}", found, "give --eval a folder or a file.npz")
-
-
 @dataclass
 class _Reference:
     """The original's answers to the held-out samples, made once."""
@@ -245,7 +227,12 @@ class _Reference:
 
     @cached_property
     def outputs(self) -> Arrays:
-        return _run(self.setting, REFERENCE, {}, self.folder / "original")
+        try:
+            return _run(self.setting, REFERENCE, {}, self.folder / "original")
+        except EngineFailed as error:
+            raise UsageError(
+                "run the original on the held-out samples", error.found, "give samples it takes"
+            ) from error
 
 
 @dataclass
@@ -268,7 +255,8 @@ class _Family:
             self.setting.say(f"{self.name}: {predicted:.4g} ms predicted, {timed.found}: {timed.state}")
         elif self.wishes.max_drop is not None:
             goal = self._goal(self.wishes.max_drop)
-            plan, control = bisect_drop(goal, self.setting.say) if self.wishes.bisect else keep_drop(goal)
+            say = self.setting.say
+            plan, control = bisect_drop(goal, say) if self.wishes.bisect else give_back(goal, *keep_drop(goal))
             kept = control.kept
             self.setting.say(f"{self.name}: {control.verdict.state}: {control.verdict.asked}: {control.verdict.found}")
         measured = self.__dict__  # what the search has asked for
@@ -321,7 +309,8 @@ class _Family:
             return drop_of(evaluation, self.name, reference, answers, classifier)
 
         original = drop_of(evaluation, self.name, reference, reference, classifier)
-        return Goal(self.name, max_drop, self.plan, measure, self.options, original)
+        unit = "ms" if self.wishes.measure_latency else "multiply-accumulates"
+        return Goal(self.name, max_drop, self.plan, measure, self.options, original, unit)
 
 
 def within_ms(name: str, options: Sequence[Option], all_int8_ms: float, max_ms: float) -> tuple[tuple[str, ...], float]:

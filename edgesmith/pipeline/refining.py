@@ -12,9 +12,10 @@ from edgesmith.compress.quantize.adaround import learn_rounding
 from edgesmith.compress.quantize.batchnorm import reestimate_batchnorm
 from edgesmith.compress.quantize.corrections import Corrections
 from edgesmith.data.split import Data
+from edgesmith.errors import UsageError
 from edgesmith.graph.program import Program
 from edgesmith.metrics import sqnr_db
-from edgesmith.pipeline.produce import calibrate, correcting, plan_targets, tensor_batches
+from edgesmith.pipeline.produce import calibrate, correcting, plan_targets, tensor_batches, whole_batches
 from edgesmith.pipeline.quantize_section import Quantize
 from edgesmith.pipeline.sources import Inputs, Source
 from edgesmith.pipeline.training import calibration_inputs
@@ -38,10 +39,15 @@ def measured_anew(source: Source, inputs: Inputs, batch: int) -> Source:
 
     Raises: UsageError for a model without batch norms.
     """
-    module = reestimate_batchnorm(source.module, tensor_batches(source.inputs, inputs, source.preprocessing, batch))
     few = next(tensor_batches(source.inputs, inputs, source.preprocessing, _COMPARED))
-    with torch.no_grad():
-        before, after = (_flat(net.eval()(*few)) for net in (source.module, module))
+    try:
+        module = reestimate_batchnorm(source.module, tensor_batches(source.inputs, inputs, source.preprocessing, batch))
+        with torch.no_grad():
+            before, after = (_flat(net.eval()(*few)) for net in (source.module, module))
+    except (IndexError, RuntimeError, TypeError) as error:
+        found = f"the model fails on {len(few[0])} of them: {type(error).__name__}: {str(error).splitlines()[0]}"
+        todo = "give samples, and a model, that batches of any size can be made of"
+        raise UsageError("measure batch norms anew on these samples", found, todo) from error
     moved = sqnr_db(float(before.square().sum()), float((after - before).square().sum()))
     note = f"batch norms measured anew: the float answers are {moved:.1f} dB over what that changed in them"
     return replace(source, module=module, notes=(*source.notes, f"{note} ({len(few[0])} samples)"))
@@ -55,6 +61,7 @@ def _flat(outputs: Tensor | Sequence[Tensor]) -> Tensor:
 
 def rounded(program: Program, inputs: Inputs, source: Source, batch: int, plan: QuantPlan) -> QuantPlan:
     """A plan with learned rounding of weights, from the calibration inputs in batches of `batch`."""
+    inputs, batch, _ = whole_batches(program, inputs, batch)
     return learn_rounding(program, plan, tensor_batches(program.inputs, inputs, source.preprocessing, batch))
 
 

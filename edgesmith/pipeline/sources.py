@@ -225,6 +225,9 @@ class Inputs:
         return len(next(iter(self.arrays.values())))
 
 
+_LEAST = 1e-20  # of the largest input: scales of inputs and weights are multiplied
+
+
 def check_calibration(inputs: Inputs) -> None:
     """Refuse samples that no range can be taken from: none, not finite, or all the same. Raises: UsageError."""
     asked = "calibrate"
@@ -235,6 +238,11 @@ def check_calibration(inputs: Inputs) -> None:
             row = int(np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(1))[0])
             found = f"{name!r} holds NaN or infinity, first in sample {row}"
             raise UsageError(asked, found, "take such samples out, or look at how they were made")
+    floats = [array for array in inputs.arrays.values() if array.dtype.kind == "f" and array.size]
+    largest = max((float(np.abs(array).max()) for array in floats), default=0.0)
+    if largest and not _LEAST <= largest <= 1 / _LEAST:
+        found = f"the largest value is {largest:.1g}: products of steps of that size are no float32 numbers"
+        raise UsageError(asked, found, "give samples as the model was trained on")
     if all(array.size and (array == array.reshape(-1)[0]).all() for array in inputs.arrays.values()):
         raise UsageError(asked, "every value of every sample is the same", "give real samples: this says no range")
     if inputs.count > 1 and all((array == array[:1]).all() for array in inputs.arrays.values()):

@@ -39,7 +39,7 @@ from edgesmith.pipeline.produce import (
     load_bundle,
 )
 from edgesmith.pipeline.quantize_step import quantize_recipe
-from edgesmith.pipeline.quantizing import load_verdicts
+from edgesmith.pipeline.quantizing import load_controls, load_verdicts
 from edgesmith.pipeline.recipe import FOUND, Bench, LatencyGoal, Recipe, Search, as_yaml
 from edgesmith.pipeline.run import Done, Say, Step, execute, folder_of, step_keys, version_of
 from edgesmith.pipeline.sources import Source, Trust, check_data, digest_of, model_from_spec
@@ -65,6 +65,8 @@ _QUANTIZE = (
     "pipeline/effects.py",
     "pipeline/choose_ranges.py",
     "pipeline/accuracy_control.py",
+    "pipeline/giving_back.py",
+    "pipeline/wishes.py",
 )
 _SEARCH = (*_TRAIN, "compress/asap/*.py", "pipeline/searching.py", "pipeline/latency_table.py")
 _RUN = ("tensors.py", "runtimes/*.py", "bench/**/*.py", "pipeline/judge.py")
@@ -382,6 +384,7 @@ def _conclude(run: Run, done: Mapping[str, Done]) -> Table:
         searching.budget_of(run.recipe.search),
         load_verdicts(run.folder("quantize")),
         load_effects(run.folder("quantize")),
+        load_controls(run.folder("quantize")),
     )
     judgement = judge(evidence, run.recipe.limits, run.recipe.targets)
     histories = {stage.name: training.history(run.folder(f"train-{stage.name}")) for stage in run.recipe.train}

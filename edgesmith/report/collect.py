@@ -39,6 +39,7 @@ def collect(
     skipped: Sequence[str] = (),
     search: Mapping[str, Any] | None = None,
     corrections: Sequence[Any] = (),
+    drops: Sequence[Any] = (),
     provenance: Mapping[str, Any] | None = None,
     headline: str = "top1",
     placements: Mapping[str, Placement] | None = None,
@@ -47,7 +48,8 @@ def collect(
 
     state: of the whole run (verify.gate.overall). failures: target -> why it did not come out. histories: step ->
     epochs (records or mappings). headline: the metric of the main column. search: what report.search.collected made.
-    corrections: what the corrections of each int8 plan are worth (records or mappings).
+    corrections: what the corrections of each int8 plan are worth (records or mappings). drops: how each plan was found
+    that keeps a drop, and what became of the layers that were in float for it (records or mappings).
     placements: target -> where its work is done.
     provenance: command, recipe (its text), versions, digests, date.
     """
@@ -78,6 +80,7 @@ def collect(
         "training": {name: training.curves(epochs) for name, epochs in (histories or {}).items()},
         "search": search,
         "corrections": list(corrections),
+        "drops": list(drops),
         "skipped": list(skipped),
         "not_measured": _gaps(rows, accuracies, verdicts, measured.values()),
         "provenance": provenance or {},

@@ -38,6 +38,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.savez(folder / "empty.npz", x=x[:0])
     np.savez(folder / "nan.npz", x=np.where(x > 3, np.nan, x))
     np.savez(folder / "constant.npz", x=np.ones_like(x))
+    np.savez(folder / "faint.npz", x=x * 1e-30)
+    np.savez(folder / "named.npz", image=x)
     return folder
 
 
@@ -146,8 +148,13 @@ def test_export_takes_the_plans_of_their_own_model_only(
         ("empty.npz", [], "above 0"),
         ("nan.npz", [], "NaN"),
         ("constant.npz", [], "the same"),
+        ("faint.npz", [], "no float32 numbers"),
         ("good.npz", ["--keep-float", "fc9"], "fc9"),
         ("good.npz", ["--max-drop", "0.1"], "--eval"),
+        ("good.npz", ["--max-drop", "5", "--eval", "eval.npz"], "0.01 is one point"),
+        ("good.npz", ["--max-ms", "nan"], "milliseconds"),
+        ("good.npz", ["--max-drop", "0.1", "--eval", "nan.npz"], "NaN"),
+        ("good.npz", ["--max-drop", "0.1", "--eval", "named.npz"], "'image'"),
         ("good.npz", ["--max-drop", "0.1", "--max-ms", "1", "--eval", "eval.npz"], "two budgets"),
     ],
 )
@@ -159,3 +166,64 @@ def test_bad_input_has_three_parts_and_exit_code_2(
     code, answer = said(capfd, command)
     parts = [answer["error"][part] for part in ("asked", "found", "todo")]
     assert code == 2 and all(parts) and words in " ".join(parts)
+
+
+def test_samples_that_the_model_fails_on_are_said_to_be_the_fault(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    words = torch.nn.Sequential(torch.nn.Embedding(10, 4), torch.nn.Flatten(), torch.nn.Linear(12, 3)).eval()
+    torch.export.save(torch.export.export(words, (torch.zeros(1, 3, dtype=torch.int64),)), tmp_path / "words.pt2")
+    np.savez(tmp_path / "unknown.npz", input=np.arange(12).reshape(4, 3))
+    command = [tmp_path / "words.pt2", "--calibration", tmp_path / "unknown.npz", "--out", tmp_path / "out", *ORT]
+    for verb in ("quantize", "export"):
+        code, answer = said(capfd, [verb, *command])
+        assert code == 2 and "index out of range" in answer["error"]["found"] and answer["error"]["todo"]
+    np.savez(tmp_path / "known.npz", input=np.arange(12).reshape(4, 3) % 10)
+    command[2] = tmp_path / "known.npz"
+    code, answer = said(capfd, ["quantize", *command, "--eval", tmp_path / "unknown.npz", "--max-drop", "0.1"])
+    assert code == 2 and "original on the held-out" in answer["error"]["asked"]
+
+
+def test_files_of_the_user_are_not_written_over(capfd: pytest.CaptureFixture[str], made: Path, tmp_path: Path) -> None:
+    (tmp_path / "ort-int8").mkdir()
+    (tmp_path / "ort-int8" / "notes.txt").write_text("mine")
+    words = ["export", made / "net.pt2", "--calibration", made / "good.npz", "--out", tmp_path, *ORT]
+    code, answer = said(capfd, words)
+    assert code == 2 and "notes.txt" in answer["error"]["found"]
+    assert [path.name for path in (tmp_path / "ort-int8").iterdir()] == ["notes.txt"]
+    (tmp_path / "ort-int8" / "notes.txt").rename(tmp_path / "notes.txt")
+    assert said(capfd, words)[0] == 0
+    assert said(capfd, words)[0] == 0  # our own artefact gives way to the new one
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_a_second_plan_in_a_folder_leaves_no_evidence_of_the_first(
+    capfd: pytest.CaptureFixture[str], made: Path, tmp_path: Path
+) -> None:
+    words = ["quantize", made / "net.pt2", "--calibration", made / "good.npz", "--out", tmp_path, *ORT, "--no-effects"]
+    assert said(capfd, [*words, "--eval", made / "eval.npz", "--max-drop", "0.5"])[0] == 0
+    assert (tmp_path / "control-ort.json").exists()
+    assert said(capfd, [*words, "--keep-float", "fc2"])[0] == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["plan-ort.json", "ranges.json"]
+
+
+def test_export_looks_at_the_plans_it_needs_only(
+    capfd: pytest.CaptureFixture[str], made: Path, planned: Path, tmp_path: Path
+) -> None:
+    words = ["quantize", made / "other.pt2", "--calibration", made / "good.npz", "--out", tmp_path, "--no-effects"]
+    assert said(capfd, [*words, "--targets", "openvino-int8"])[0] == 0
+    (tmp_path / "plan-ort.json").write_bytes((planned / "plan-ort.json").read_bytes())
+    export = ["export", made / "net.pt2", "--plans", tmp_path, "--out", tmp_path / "built"]
+    assert said(capfd, [*export, *ORT])[0] == 0
+    code, answer = said(capfd, [*export, "--targets", "openvino-int8"])
+    assert code == 2 and "derived from model" in answer["error"]["found"]
+
+
+def test_a_model_without_a_layer_to_quantize_is_said_to_stay_float(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    torch.export.save(torch.export.export(torch.nn.Softplus(), (torch.zeros(1, 8),)), tmp_path / "soft.pt2")
+    np.savez(tmp_path / "x.npz", input=np.random.default_rng(0).normal(size=(4, 8)).astype(np.float32))
+    words = ["quantize", tmp_path / "soft.pt2", "--calibration", tmp_path / "x.npz", "--out", tmp_path / "o", *ORT]
+    assert invoke([str(word) for word in words]) == 0
+    assert "no layer of the plan is quantized" in capfd.readouterr().err

@@ -122,3 +122,28 @@ def test_factors_that_do_not_fit_are_refused(name: str, factors: np.ndarray, nam
     program = simplified(nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 1)), torch.randn(1, 3, 4, 4))
     with pytest.raises(UsageError, match=named):
         scale_channels(program, {name: factors})
+
+
+@pytest.mark.parametrize("grouped", [1, 4])
+def test_a_layer_that_reads_and_feeds_one_sum_takes_a_factor_on_both_sides(grouped: int) -> None:
+    class Short(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 1)
+            self.branch = nn.Conv2d(4, 4, 3, padding=1, groups=grouped)
+
+        def forward(self, x: Tensor) -> Tensor:
+            trunk = self.first(x).relu()
+            return self.last((trunk + self.branch(trunk)).relu())
+
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 4, 4)
+    program = simplified(Short(), x)
+    (group,) = channel_groups(program)
+    nodes = program.nodes
+    assert set(group.makers) == {nodes["first"], nodes["branch"]} and set(group.readers) == {
+        nodes["branch"],
+        nodes["last"],
+    }
+    scaled = scale_channels(program, random_factors(program))
+    torch.testing.assert_close(outputs(scaled, x), outputs(program, x), rtol=1e-3, atol=1e-4)

@@ -19,8 +19,9 @@ from edgesmith.errors import UsageError
 from edgesmith.pipeline.accuracy_control import Control, Found, Goal
 from edgesmith.pipeline.bisecting import bisect_drop, integer_layers
 from edgesmith.pipeline.produce import calibrate, capture_source, plan_targets
-from edgesmith.pipeline.quantizing import Setting, Wishes, quantize_all, quantized, save_quantized
+from edgesmith.pipeline.quantizing import Setting, quantize_all, quantized, save_quantized
 from edgesmith.pipeline.sources import Inputs, Source
+from edgesmith.pipeline.wishes import Wishes
 from edgesmith.quant import EdgeQuant, QuantPlan
 from edgesmith.results import Interval
 from edgesmith.tensors import TensorSpec

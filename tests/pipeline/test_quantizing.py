@@ -18,13 +18,15 @@ from edgesmith.pipeline.produce import capture_source
 from edgesmith.pipeline.quantizing import (
     Quantized,
     Setting,
-    Wishes,
+    load_controls,
     load_verdicts,
     quantized,
     save_quantized,
     within_ms,
 )
 from edgesmith.pipeline.sources import Inputs, Source
+from edgesmith.pipeline.wishes import Wishes
+from edgesmith.quant import EdgeQuant
 from edgesmith.tensors import TensorSpec
 
 pytestmark = pytest.mark.needs("onnxruntime")
@@ -92,13 +94,17 @@ def test_a_drop_that_holds_leaves_everything_in_int8(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["control-ort.json", "plan-ort.json", "ranges.json"]
 
 
-def test_a_drop_that_does_not_hold_sends_the_sensitive_layer_to_float() -> None:
-    (made,) = found(setting(outlier=3000.0), max_drop=0.1)
+def test_a_drop_that_does_not_hold_sends_the_sensitive_layer_to_float(tmp_path: Path) -> None:
+    ranges, (made,) = quantized(setting(outlier=3000.0), ("ort-int8",), Wishes(max_drop=0.1))
     assert made.control is not None and made.control.verdict.state == "pass" and made.sensitivities is not None
     assert len(made.control.looks) > 1 and made.control.looks[0].state == "fail"
     worst = max(made.sensitivities.layers, key=lambda row: row.noise)
     assert worst.layer in made.kept and made.plan.precision[worst.layer] == "fp32" and worst.loss is not None
     assert {row.layer: row.reason for row in made.floats}[worst.layer] == "needed for the accuracy"
+    fates = {row.layer: row.fate for row in made.control.raised}
+    assert fates[worst.layer] == "needed" and set(made.kept) == {n for n, fate in fates.items() if fate != "given back"}
+    save_quantized(tmp_path, ranges, (made,))
+    assert load_controls(tmp_path) == (made.control,)
 
 
 def test_without_labels_the_agreement_with_the_original_is_kept() -> None:
@@ -172,3 +178,17 @@ def test_one_sample_and_one_constant_input_are_fine() -> None:
     where = setting(held_out=16)
     one = {"x": where.calibration.arrays["x"][:1]}
     assert found(replace(where, calibration=replace(where.calibration, arrays=one)))[0].plan.edges
+
+
+def test_layers_leave_a_learned_plan_and_the_others_keep_what_they_learned() -> None:
+    where = setting(held_out=64)
+    (whole,) = found(where)
+    first = whole.plan.edges["first:weight"]
+    assert isinstance(first, EdgeQuant)
+    learned = replace(whole.plan, edges={**whole.plan.edges, "first:weight": replace(first, scale=1.1 * first.scale)})
+    wishes = Wishes(keep_float=("fc",), effects=True)
+    _, (one, other) = quantized(where, ("ort-int8", "openvino-int8"), wishes, learned=learned)
+    assert one.plan.precision["fc"] == "fp32" and "fc:weight" not in one.plan.edges and one.effects is None
+    kept = one.plan.edges["first:weight"]
+    assert isinstance(kept, EdgeQuant) and np.array_equal(kept.scale, 1.1 * first.scale)
+    assert other.plan.family == "openvino" and other.effects is not None

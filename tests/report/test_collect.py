@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from edgesmith.artifact import Exported
+from edgesmith.pipeline.accuracy_control import Control, Raised
 from edgesmith.report.collect import collect
 from edgesmith.results import BenchRecord, Interval, Measurement, Verdict
 from tests.report.sample import DEVICE, accuracy, bench, measured, report
@@ -144,3 +145,13 @@ def test_the_report_needs_no_torch_and_no_rich():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_layers_in_float_for_a_drop_are_told():
+    drop = Interval(0.02, 0.01, 0.03)
+    raised = Raised("conv", "needed", 0.25, 1000.0, "multiply-accumulates", drop)
+    verdict = Verdict("max_drop", "ort-int8", "pass", "drop of top1 <= 0.01", "0.001")
+    control = Control("ort-int8", "top1", 0.01, 500, (), ("conv",), verdict, (), (raised,))
+    (told,) = collect(title="x", drops=[control])["drops"]
+    assert (told["target"], told["kept"]) == ("ort-int8", ["conv"])
+    assert told["raised"][0]["fate"] == "needed" and told["raised"][0]["drop"]["value"] == 0.02

@@ -135,6 +135,15 @@ class Residual(nn.Module):
         return self.last((trunk + self.branch(trunk)).relu())
 
 
+def test_a_residual_net_accuses_nobody_and_its_sums_are_near(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = Residual().eval()
+    made = edgesmith.convert(net, {"x": X[:1]}, INT8, [(X,)], tmp_path, dynamic_batch=True)
+    for one in atlas(capture(net, (X[:2],), dynamic_batch=True), {name: made.exported[name] for name in INT8}, FEED):
+        assert one.suspects == (), one.target
+        assert all((row.sqnr_db or 0) > 30 for row in one.layers), one.target
+
+
 def test_a_sum_that_core_ml_stores_as_a_multiple_is_read_and_fed_as_the_original_has_it(tmp_path: Path) -> None:
     torch.manual_seed(0)
     net = Residual().eval()

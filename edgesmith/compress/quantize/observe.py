@@ -12,6 +12,7 @@ from torch import Tensor, fx
 from edgesmith.compress.quantize.histogram import Running
 from edgesmith.compress.quantize.ranges import check_record, weight_ranges
 from edgesmith.errors import UsageError
+from edgesmith.graph.operators import channel_axis
 from edgesmith.graph.program import Program
 from edgesmith.graph.rewrite import simplify
 from edgesmith.quant import EdgeRange, RangeRecord
@@ -44,7 +45,7 @@ def observe(
         for batch in batches:
             samples += len(batch[0]) if batch else 0
             for piece in _fitting(folded, batch):
-                watcher.run(*piece)
+                watcher.see(piece)
     if samples == 0:
         raise UsageError("calibrate", "no samples", "give at least one, better a few hundred")
     return RangeRecord({**watcher.record(), **weight_ranges(folded)}, samples, data_digest)
@@ -59,6 +60,14 @@ class _Watcher(fx.Interpreter):
             check_record(program, before)
         self.edges = {node.name: edge for edge, node in program.edges()}
         self.seen = {edge: _Seen.resumed(edge, before) for edge in self.edges.values()} if before else {}
+
+    def see(self, batch: Batch) -> None:
+        """Run one batch. Raises: UsageError for one that the model itself fails on."""
+        try:
+            self.run(*batch)
+        except (IndexError, RuntimeError, TypeError, ValueError) as error:
+            found = f"the model itself fails on them: {type(error).__name__}: {str(error).splitlines()[0]}"
+            raise UsageError("calibrate with these samples", found, "give samples that the model takes") from error
 
     def run_node(self, n: fx.Node) -> object:
         value = super().run_node(n)
@@ -154,13 +163,13 @@ def _sample_axis(node: fx.Node) -> int:
 
 
 def _rows(value: Tensor, node: fx.Node) -> Tensor:
-    """Samples, channels, values. Shape: (N, C, ...) -> (N, C, L); (N, 1, L) where axis 1 does not count channels."""
+    """Samples, channels, values. Shape: (N, C, ...) -> (N, C, L); (N, 1, L) where no axis counts channels."""
     shape, axis = node.meta["val"].shape, _sample_axis(node)
     if not shape:
         return value.float().reshape(1, 1, 1)
-    if axis or len(shape) == 1 or not isinstance(shape[1], int):
+    if axis or len(shape) == 1 or not isinstance(shape[channel_axis(node)], int):
         return value.float().movedim(axis, 0).reshape(value.shape[axis], 1, -1)
-    return value.float().reshape(*value.shape[:2], -1)
+    return value.float().movedim(channel_axis(node), 1).reshape(len(value), shape[channel_axis(node)], -1)
 
 
 def _fitting(program: Program, batch: Batch) -> Iterator[Batch]:

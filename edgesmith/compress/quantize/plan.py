@@ -82,7 +82,7 @@ def derive(
     if rules.half_scales:
         edges = {edge: in_half(how) if isinstance(how, EdgeQuant) else how for edge, how in edges.items()}
     notes = (*notes, *(dead_notes(lowered, placement, seen) if "dead" in corrections else ()))
-    precision = _precision(lowered, placement)
+    precision = precision_of(lowered, placement)
     plan = QuantPlan(family, edges, precision, instruction_set, rewrites, notes, factors, {}, program.digest)
     if "bias" in corrections:
         measured_on = samples if "bias_pass" in corrections else ()
@@ -200,7 +200,7 @@ def _room_for_bias(quant: EdgeQuant, bias: np.ndarray, input_scale: float) -> Ed
     return EdgeQuant(quant.spec, np.maximum(quant.scale, floor).astype(np.float32), quant.zero_point)
 
 
-def _precision(program: Program, placement: Placement) -> dict[str, str]:
+def precision_of(program: Program, placement: Placement) -> dict[str, str]:
     """int8: layers that compute in integers with what is fused into them, and what moves integers about."""
     integer = {*placement.layers, *placement.tails, *placement.movers}
     return {path: "int8" if node in integer else "fp32" for path, node in program.nodes.items()}

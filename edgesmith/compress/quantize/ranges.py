@@ -15,7 +15,7 @@ from torch import fx
 from edgesmith.compress.quantize.histogram import bent_histogram
 from edgesmith.errors import UsageError
 from edgesmith.graph.naming import operator_name
-from edgesmith.graph.operators import constant, is_weighted, source
+from edgesmith.graph.operators import channel_axis, constant, is_weighted, source
 from edgesmith.graph.program import Program
 from edgesmith.quant import EdgeRange, RangeRecord
 
@@ -104,8 +104,9 @@ def bent(seen: EdgeRange, above: np.ndarray, below: np.ndarray) -> EdgeRange:
 
 def _recorded(program: Program, node: fx.Node, edge: str, record: RangeRecord) -> EdgeRange:
     seen, shape = record.edges[edge], node.meta["val"].shape
-    if len(shape) > 1 and isinstance(shape[1], int) and len(seen.low) != shape[1]:
-        found = f"the calibration record has {len(seen.low)} channels, the program {shape[1]}"
+    channels = shape[channel_axis(node)] if len(shape) > 1 else None
+    if isinstance(channels, int) and len(seen.low) != channels:
+        found = f"the calibration record has {len(seen.low)} channels, the program {channels}"
         raise _another_model(edge, found)
     origin = program.origins.get(node.name)
     return seen if origin is None or origin.factor is None else times(seen, origin.factor)
