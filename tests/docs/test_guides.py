@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import shlex
 import subprocess
 import sys
@@ -78,7 +79,7 @@ def prepare(page: Path, folder: Path) -> None:
 
 
 def run(line: str, block: Block) -> None:
-    words = shlex.split(line, comments=True)
+    words = [word for part in shlex.split(line, comments=True) for word in sorted(glob.glob(part)) or [part]]
     if words[0] == "edgesmith":
         code = invoke(words[1:])
     else:
