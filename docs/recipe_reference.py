@@ -53,8 +53,8 @@ HEAD = """# Recipes
 Written by `python docs/recipe_reference.py` from the types a recipe is read into; do not edit.
 
 A recipe is a YAML file. `extends: FILE` takes another one and puts this file's keys over its own;
-`--set key.path=value` changes one key for one run. Mistakes are all told at once, each with its path, before anything runs;
-`edgesmith run RECIPE --dry-run` does only that and lists the steps.
+`--set key.path=value` changes one key for one run. Mistakes are all told at once, each with its path, before anything
+runs; `edgesmith run RECIPE --dry-run` does only that and lists the steps.
 """
 
 

@@ -13,7 +13,7 @@ HALF = Preprocessing((12, 10), mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 
 
 def program(shape: tuple[int, ...] = (2, 3, 12, 10)):
-    return capture(torch.nn.Conv2d(shape[1], 2, 3), {"image": torch.zeros(shape)}, outputs=("out",))
+    return capture(torch.nn.Conv2d(shape[1], 2, 3), (torch.zeros(shape),), ("image",), ("out",))
 
 
 def test_a_net_of_pictures_gets_coloured_squares_within_what_pixels_can_be() -> None:
