@@ -5,11 +5,11 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # A build of torch of your own choice, e.g. TORCH="torch==2.13.0 --index-url <the CPU page of pytorch.org>"
 TORCH ?= torch
-EXTRAS := train,ort,openvino,coreml,timm,logs,fleet,kits,dev
+EXTRAS := train,ort,openvino,coreml,timm,logs,fleet,kits,docs,dev
 # One thread a process: torch with two threads on a busy two-core machine stalls several times over.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test lint docs tables clean
 demo: $(READY)
 	$(BIN)/edgesmith run recipes/quickstart.yaml
 
@@ -22,9 +22,17 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The pages that are generated from the code, and the site in site/; a dead link is an error.
 docs: $(READY)
+	$(BIN)/python docs/recipe_reference.py
+	$(BIN)/python docs/cli_reference.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# The pages that say what was seen to work on this machine; minutes.
+tables: $(READY)
 	$(BIN)/python docs/compatibility.py
 	$(BIN)/python docs/coreml_ops.py
+	$(BIN)/python docs/dialects.py
 
 # torch first: nothing that follows may pull another build of it.
 $(READY): constraints.txt pyproject.toml
@@ -35,4 +43,4 @@ $(READY): constraints.txt pyproject.toml
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) runs build
+	rm -rf $(VENV) runs build site

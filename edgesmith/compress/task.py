@@ -170,9 +170,10 @@ class Plain(nn.Module):
 
     def prepare(self, source: Source) -> None:
         """Check the labels, and align a borrowed head's projector. Raises: UsageError."""
-        check_labels(source.labels, self.classes)
-        if empty := empty_classes(source.labels, self.classes):
-            self.notes = (without_samples(empty, self.classes),)
+        classes = self.classes or classes_of(self.student, source)
+        check_labels(source.labels, classes)
+        if empty := empty_classes(source.labels, classes):
+            self.notes = (without_samples(empty, classes),)
         align_projector(self.student, source.spread)
 
     def step(self, batch: Batch, phase: Phase) -> StepOutput:
@@ -233,6 +234,15 @@ def logits_of(net: nn.Module, batch: Batch) -> Tensor:
         found = "the net answers with more than logits"
         raise UsageError("train by the loss of logits alone", found, "use another net, or method peta for albums")
     return logits
+
+
+@torch.no_grad()
+def classes_of(net: nn.Module, source: Source) -> int:
+    """How many classes a net tells apart, by its answer to one sample; 0 where that is no row of logits."""
+    training = net.training
+    logits = net.eval()(*source.spread(1).inputs)
+    net.train(training)
+    return logits.shape[1] if isinstance(logits, Tensor) and logits.dim() == 2 else 0
 
 
 def check_labels(labels: Tensor | None, classes: int) -> None:

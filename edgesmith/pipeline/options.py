@@ -26,7 +26,7 @@ TABLES: dict[str, Plugins] = {
     "space": SPACES,
 }
 # Arguments the pipeline fills in; a recipe cannot set them (only its reader may trust a pickle).
-_OURS = {"parts", "preprocessing", "trust_pickle"}
+FILLED_IN = {"parts", "preprocessing", "trust_pickle"}
 
 
 def spec_problems(kind: str, spec: Any, path: str) -> list[str]:
@@ -70,7 +70,7 @@ def _bind(path: str, options: Mapping[str, Any], factory: Callable[..., Any]) ->
         return []
     target = factory.__init__ if inspect.isclass(factory) else factory
     hints = typing.get_type_hints(target)
-    free = {name: p for name, p in parameters.items() if name not in _OURS}
+    free = {name: p for name, p in parameters.items() if name not in FILLED_IN}
     problems = []
     for name, value in options.items():
         if name not in free:

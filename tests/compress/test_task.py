@@ -86,6 +86,13 @@ def test_classes_without_a_sample_are_noted_and_labels_outside_refused(tmp_path)
     assert task.notes == ("1 of 4 classes have no training sample: 3",)
 
 
+def test_the_classes_of_a_net_without_a_head_are_counted_by_its_answer(tmp_path) -> None:
+    headless = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear(2))
+    with pytest.raises(UsageError, match="train 2 classes: the training labels go from 0 to 2"):
+        trained(Plain(headless), tmp_path, epochs=1)
+    assert headless.training
+
+
 def test_several_labels_a_sample_and_nets_of_several_answers_are_refused() -> None:
     with pytest.raises(UsageError, match=r"labels of shape \(2, 3\)"):
         check_labels(torch.zeros(2, 3, dtype=torch.int8), 3)
