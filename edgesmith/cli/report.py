@@ -13,19 +13,18 @@ from edgesmith.cli import output
 def command(
     run: Path = typer.Argument(..., help="Folder of a run, or a report.json"),
     later: Path | None = typer.Argument(None, help="Another run: show what changed, and whether it is noise"),
-    out: Path | None = typer.Option(None, help="Where to write [default: report.html beside the JSON]"),
+    out: Path | None = typer.Option(
+        None, help="Where to write [default: report.html beside the JSON; of two runs: no page]"
+    ),
     json: bool = typer.Option(False, "--json", help="One JSON object on stdout."),
 ) -> int:
     """Rebuild report.html from report.json, or compare two runs; needs no runtime and no torch."""
     from edgesmith import records
-    from edgesmith.errors import UsageError
     from edgesmith.report.html import render
     from edgesmith.report.table import lines
 
     if later is not None:
-        if out is not None:
-            raise UsageError("report of two runs with --out", "they make no page", "leave --out out")
-        return _compared(run, later, json)
+        return _compared(run, later, out, json)
     source = _file(run)
     report, (text, shown) = _read(source, lambda report: (render(report), lines(report)))
     page = out or source.with_suffix(".html")
@@ -38,15 +37,18 @@ def command(
     return 0
 
 
-def _compared(run: Path, later: Path, json: bool) -> int:
-    from edgesmith.report import compare
+def _compared(run: Path, later: Path, out: Path | None, json: bool) -> int:
+    from edgesmith import records
+    from edgesmith.report import compare, compare_page
 
     before, _ = _read(_file(run), lambda report: compare.compare(report, report))
-    _, changes = _read(_file(later), lambda report: compare.compare(before, report))
+    after, changes = _read(_file(later), lambda report: compare.compare(before, report))
+    if out is not None:
+        records.write_bytes(out, compare_page.render(before, after).encode())
     if json:
         output.print_json({"before": run, "after": later, "changes": changes})
     else:
-        print("\n".join(compare.lines(changes)))
+        print("\n".join([*compare.lines(changes), *(["", str(out)] if out else [])]))
     return 0
 
 

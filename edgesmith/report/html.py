@@ -59,15 +59,23 @@ def render(report: Report) -> str:
     """The page as text. The report is what collect() made, or the same read back from JSON."""
     verdict, date = report["verdict"], report["provenance"].get("date", "")
     parts = [part for section in SECTIONS if (part := section(report)) is not None]
+    title, details = report["title"], _details(verdict["details"])
+    return fill(title, verdict["state"], verdict["word"], verdict["line"], parts, _facts(report), details, date)
+
+
+def fill(
+    title: str, state: str, word: str, line: str, parts: Sequence[Part], facts: str, details: str = "", date: str = ""
+) -> str:
+    """The frame of a page around its parts. facts and details are HTML, the others text."""
     scripts, hashes = _scripts()
     return Template(_file("template.html")).substitute(
-        title=escape(report["title"]),
+        title=escape(title),
         date=escape(f", {date}" if date else ""),
-        state=escape(verdict["state"]),
-        word=escape(verdict["word"]),
-        line=escape(verdict["line"]),
-        details=_details(verdict["details"]),
-        facts=_facts(report),
+        state=escape(state),
+        word=escape(word),
+        line=escape(line),
+        details=details,
+        facts=facts,
         links="".join(f'<li><a href="#{part.name}">{escape(part.title)}</a></li>' for part in parts),
         sections="\n".join(shown(part) for part in parts),
         hashes=hashes,
