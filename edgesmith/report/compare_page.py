@@ -57,7 +57,7 @@ def _wrapped(text: str) -> str:
 def _environment(before: Report, after: Report) -> str:
     """Facts of the machine, versions of packages, and whether recipe and data are the same."""
     rows = []
-    for name, one, two in _facts(before, after):
+    for name, one, two in (fact for fact in _facts(before, after) if fact[1:] != ("–", "–")):
         same = one == two
         mark = '<span class="soft">same</span>' if same else '<span class="chip s-inconclusive">differs</span>'
         rows.append([escape(name), _wrapped(one), _wrapped(two), mark])
@@ -66,7 +66,7 @@ def _environment(before: Report, after: Report) -> str:
 
 def _facts(before: Report, after: Report) -> list[tuple[str, str, str]]:
     one, two = ({k: _text(v) for k, v in (report.get("device") or {}).items()} for report in (before, after))
-    found = [(f"device: {k}", one.get(k, "–"), two.get(k, "–")) for k in dict.fromkeys([*one, *two])]
+    found = [(f"device: {k.replace('_', ' ')}", one.get(k, "–"), two.get(k, "–")) for k in dict.fromkeys([*one, *two])]
     old, new = before["provenance"], after["provenance"]
     versions = [report.get("versions") or {} for report in (old, new)]
     for name in dict.fromkeys([*versions[0], *versions[1]]):

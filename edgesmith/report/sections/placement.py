@@ -34,7 +34,7 @@ def _chart(report: Mapping[str, Any], placed: Mapping[str, Any], key: str, word:
     ]
     layout = {
         "barmode": "stack",
-        "xaxis": axis("share of the work", range=[0, 1], tickformat=".0%"),
+        "xaxis": axis("", range=[0, 1.01], tickformat=".0%", tickvals=[0, 0.25, 0.5, 0.75, 1]),
         "yaxis": axis("", autorange="reversed", type="category"),
         "showlegend": True,  # one kind alone has to be named too
     }
@@ -51,7 +51,7 @@ def _row(report: Mapping[str, Any], name: str, one: Mapping[str, Any]) -> list[s
     p50 = next((row["p50"].get("value") for row in report["rows"] if row["target"] == name), None)
     batch = next((row["batch"] for row in report["rows"] if row["target"] == name), None) or 1
     rate = wording.number(macs * batch / p50 / 1e6) if macs and p50 else "–"
-    shares = (escape(_shares(one[key])) for key in SHARES)
+    shares = (f'<div class="kinds">{escape(_shares(one[key]))}</div>' for key in SHARES)
     words = [f"{one['partitions']}", escape(copies), wording.number(macs / 1e9) if macs else "–", rate]
     return [escape(name), escape(asked), *shares, *words, f'<span class="soft">{escape(one["source"])}</span>']
 
