@@ -161,7 +161,8 @@ def time_targets(
 ) -> BenchRecord:
     """Latency of every target against the reference, in one interleaved run. Raises: UsageError for unfit inputs."""
     check_inputs(exported, inputs, reference)
-    schedule = Schedule(bench.blocks, bench.block_size, bench.warmup, profiled=LAYER_RUNS if bench.layers else 0)
+    streams, profiled = bench.streams if bench.scenario == "multi-stream" else 1, LAYER_RUNS if bench.layers else 0
+    schedule = Schedule(bench.blocks, bench.calls, bench.warmup, 1, bench.scenario, streams, profiled)
     return measure(
         device,
         folder,

@@ -13,6 +13,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from edgesmith.errors import MissingResource, RecipeError, UsageError
 from edgesmith.pipeline.quantize_section import Quantize
 from edgesmith.records import to_json
+from edgesmith.results import Scenario
 from edgesmith.targets import TARGETS
 
 Spec = dict[str, Any]  # {"use": a name of a plug-in table, ...its options}
@@ -60,7 +61,8 @@ class Targets:
 class Bench:
     """Latency protocol: rounds of interleaved blocks; `warmup` is the least number of warm-up calls.
 
-    layers: also times by layer, by each runtime's own profiler.
+    layers: also times by layer, by each runtime's own profiler. scenario: in cold-start a block is one fresh process,
+    whatever `block_size` says; `streams` are the sessions at once in multi-stream.
     """
 
     __pydantic_config__ = _STRICT
@@ -70,6 +72,13 @@ class Bench:
     block_size: Positive = 20
     warmup: Positive = 20
     layers: bool = False
+    scenario: Scenario = "single-stream"
+    streams: Annotated[int, Field(ge=2)] = 2
+
+    @property
+    def calls(self) -> int:
+        """Of a block."""
+        return 1 if self.scenario == "cold-start" else self.block_size
 
 
 @dataclass(frozen=True)
@@ -229,6 +238,8 @@ def _plugin_problems(raw: Mapping[str, Any]) -> list[str]:
     bench = raw.get("bench")
     if isinstance(bench, dict) and "device" in bench:
         problems += spec_problems("device", bench["device"], "bench.device")
+    if isinstance(bench, dict) and bench.get("scenario") == "cold-start" and bench.get("layers"):
+        problems.append("bench.layers: a cold start is one inference, too few for times by layer; leave it out")
     earlier: list[str] = []
     stages = raw.get("train")
     for index, stage in enumerate(stages if isinstance(stages, list) else []):

@@ -137,6 +137,8 @@ def _timing(timed: Measurement | None, reference: Measurement | None, best: Meas
         "samples": sum(map(len, blocks)),
         "threads": timed.threads if timed else None,
         "batch": timed.batch if timed else None,
+        "scenario": timed.scenario if timed else None,
+        "rows_per_s": float(np.median(timed.rows_per_s)) if timed and timed.rows_per_s else None,
         "speedup": _ratio(reference, timed),
         "speedup_float": _ratio(best, timed),
         "overhead": p50 is not None and p50 < OVERHEAD_MS,

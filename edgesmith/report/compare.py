@@ -67,6 +67,9 @@ def _row(target: str, old: Cell, new: Cell, other: str) -> list[Change]:
     elif any(scores):
         before, after = (wording.percent(score["value"]) if score else "–" for score in scores)
         found.append(Change(target, "accuracy", before, after, "", "not comparable"))
+    scenarios = [row.get("scenario") or "single-stream" for row in (old, new)]
+    if scenarios[0] != scenarios[1]:
+        other = other or f"timed in the scenarios {scenarios[0]} and {scenarios[1]}"
     for name in ("p50", "p90", "p99"):
         times = old[name], new[name]
         if any("value" in time for time in times):

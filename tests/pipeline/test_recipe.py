@@ -160,3 +160,13 @@ def test_a_mistake_in_a_search_is_told_with_its_path(tmp_path: Path, old: str, n
     with pytest.raises(RecipeError) as caught:
         read_recipe(write(tmp_path, SEARCHED.replace(old, new)))
     assert path in [problem.split(":")[0] for problem in caught.value.problems]
+
+
+def test_a_bench_has_a_scenario(tmp_path: Path) -> None:
+    recipe = read_recipe(write(tmp_path, GOOD + "bench: {scenario: cold-start, block_size: 9}\n"))
+    assert recipe.bench is not None and (recipe.bench.scenario, recipe.bench.calls) == ("cold-start", 1)
+    with pytest.raises(RecipeError) as caught:
+        read_recipe(write(tmp_path, GOOD + "bench: {scenario: cold-start, layers: true, streams: 1}\n"))
+    assert "bench.layers: a cold start" in str(caught.value) and "bench.streams" in str(caught.value)
+    with pytest.raises(RecipeError, match=r"bench\.scenario"):
+        read_recipe(write(tmp_path, GOOD + "bench: {scenario: server}\n"))

@@ -54,6 +54,14 @@ def test_times_of_other_machines_are_not_compared() -> None:
     assert change.kind == "not comparable" and "Some CPU and Other CPU" in change.change
 
 
+def test_times_of_other_scenarios_are_not_compared() -> None:
+    after = deepcopy(report())
+    next(row for row in after["rows"] if row["target"] == "ort-int8")["scenario"] = "offline"
+    (change,) = [c for c in compare(report(), after) if c.target == "ort-int8" and c.what == "p50 ms"]
+    assert change.kind == "not comparable" and "single-stream and offline" in change.change
+    assert kinds(report(), after, "ort-fp32")["p50 ms"] == "within noise"
+
+
 def test_a_target_that_came_or_went_is_told() -> None:
     fewer = deepcopy(report())
     fewer["rows"] = [row for row in fewer["rows"] if row["target"] != "ort-int8"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -32,13 +32,25 @@ def section(report: Mapping[str, Any]) -> Part:
     names = {"metric": metric, "reference": report["reference"] or "reference"}
     head = ["Target", *(column.format(**names) for column in COLUMNS)]
     rows = [_target(row, report, len(metrics) > 1) for row in report["rows"]]
-    text = f'<p class="soft">{LEGEND}</p>'
+    text = f'<p class="soft">{LEGEND}</p>{_scenario(report["rows"])}'
     if any(row["overhead"] for row in report["rows"]):
         text += (
             f'<p class="soft">† p50 under {report["overhead_ms"]:g} ms: here the overhead of the call dominates, '
             "so a ratio says little about the model.</p>"
         )
     return Part("targets", "Targets", text + table(head, rows, "Targets", numeric_from=3, kind="main"))
+
+
+def _scenario(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What a time is where it is not that of one call after another, and the rows answered a second."""
+    timed = [row for row in rows if row.get("scenario") not in (None, "single-stream")]
+    if not timed:
+        return ""
+    rates = "; ".join(
+        f"{row['target']} {wording.number(row['rows_per_s'])}" for row in timed if row.get("rows_per_s") is not None
+    )
+    told = f"Times are of the scenario {timed[0]['scenario']}." + (f" Rows a second: {rates}." if rates else "")
+    return f'<p class="soft">{escape(told)}</p>'
 
 
 def _target(row: Mapping[str, Any], report: Mapping[str, Any], name_metric: bool) -> list[str]:

@@ -13,3 +13,10 @@ def test_the_precision_is_what_was_executed() -> None:
 def test_a_gap_says_why_and_an_absent_target_gets_its_reason_over_the_whole_row() -> None:
     body = section(report()).body
     assert "no operator for aten.foo" in body and "colspan" in body
+
+
+def test_another_scenario_is_said_with_its_rate() -> None:
+    assert "scenario" not in section(report()).body
+    found = report()
+    found["rows"][2] |= {"scenario": "offline", "rows_per_s": 512.0}
+    assert f"scenario offline. Rows a second: {found['rows'][2]['target']} 512." in section(found).body
