@@ -86,7 +86,22 @@ def half(program: Program) -> Program:
 def decomposed(program: Program, largest_batch: int | None = None) -> ExportedProgram:
     """The exported program in the inference dialect: what coremltools takes, and what keeps names the same for all."""
     with quiet():
-        return exported_program(program, largest_batch).run_decompositions({})
+        made = exported_program(program, largest_batch).run_decompositions({})
+        return made.run_decompositions({}) if _has_gaps(made) else made
+
+
+def _has_gaps(exported: ExportedProgram) -> bool:
+    """Whether a number is left out in the names of nodes (add, add_2), because what had it was dropped.
+
+    Converters decompose once more and number anew: the file would then call other values by these names.
+    """
+    names = {node.name for node in exported.graph.nodes if node.op == "call_function"}
+    numbered = (re.fullmatch(r"(.+)_(\d+)", name) for name in names)
+    return any(_before(found[1], int(found[2])) not in names for found in numbered if found)
+
+
+def _before(name: str, number: int) -> str:
+    return f"{name}_{number - 1}" if number > 1 else name
 
 
 def user_outputs(exported: ExportedProgram, program: Program) -> dict[str, str]:

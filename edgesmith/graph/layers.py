@@ -117,14 +117,14 @@ class Original:
             raise UsageError(f"read the layers {unknown}", "no such layers", "name module paths of the original")
         given = {name: torch.from_numpy(self.feed[key.removeprefix(INPUT)]) for key, name in self._inputs.items()}
         found = self._walk(given, paths, None, None)
-        return {path: value.numpy() for path, value in found.items()}
+        return {path: value.detach().numpy() for path, value in found.items()}
 
     def outputs(self) -> Arrays:
         """The model's outputs by name."""
         tensors = [torch.from_numpy(self.feed[spec.name]) for spec in self.program.inputs]
         with torch.inference_mode():
             answer = self.program.module(*tensors)
-        return {spec.name: value.numpy() for spec, value in zip(self.program.outputs, answer)}
+        return {spec.name: value.detach().numpy() for spec, value in zip(self.program.outputs, answer)}
 
     def alone(
         self, layer: Layer, given: Arrays, weight: Change | None = None, value: Change | None = None
@@ -135,7 +135,7 @@ class Original:
         """
         named = {name: self._inputs[name] if name in self._inputs else self._nodes[name].name for name in layer.sources}
         known = {named[name]: torch.from_numpy(np.ascontiguousarray(given[name])) for name in layer.sources}
-        return self._walk(known, (layer.path,), weight, value)[layer.path].numpy()
+        return self._walk(known, (layer.path,), weight, value)[layer.path].detach().numpy()
 
     def _walk(
         self, known: dict[str, Tensor], paths: Collection[str], weight: Change | None, value: Change | None

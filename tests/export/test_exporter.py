@@ -1,9 +1,11 @@
 import pytest
 import torch
 
+from edgesmith.compress.quantize.observe import observe
+from edgesmith.compress.quantize.plan import derive
 from edgesmith.errors import ExportFailed, UsageError
 from edgesmith.export.exporter import decomposed, failure, module_path, prepared, quiet, user_outputs
-from edgesmith.graph.capture import capture
+from edgesmith.graph.capture import capture, exported_program
 from edgesmith.targets import target
 from tests.export.quantized import planned
 from tests.export.unsupported import Det, Net
@@ -87,3 +89,32 @@ def test_quiet_keeps_what_was_said(capsys):
         print("noise")
     assert heard.getvalue() == "noise\n"
     assert capsys.readouterr().out == ""
+
+
+class Counting(torch.nn.Module):
+    """Asks for the batch size of its input as vision transformers do: a reader of the value that decomposing drops."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = torch.nn.Conv2d(3, 4, 3), torch.nn.Conv2d(4, 2, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        batch = x.shape[0]
+        return self.second(self.first(x)).reshape(batch, -1)
+
+
+def test_names_are_those_that_another_decomposition_would_give():
+    torch.manual_seed(0)
+    images = torch.randn(8, 3, 8, 8)
+    program = capture(Counting().eval(), {"x": images[:1]})
+    plan = derive(program, observe(program, [(images,)]), "ort", "x86-vnni")
+    lowered = prepared(program, plan, target("ort-int8"))
+    with quiet():
+        once = exported_program(lowered).run_decompositions({})
+        again = once.run_decompositions({})
+    assert names(once) != names(again), "the net no longer shows what this test is about"
+    assert names(decomposed(lowered)) == names(again) == names(again.run_decompositions({}))
+
+
+def names(exported) -> list[str]:
+    return [node.name for node in exported.graph.nodes]
