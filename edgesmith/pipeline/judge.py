@@ -33,6 +33,7 @@ from edgesmith.verify.gate import Limits, gate, overall
 Say = Callable[[str], None]
 REFERENCE = "torch-fp32"
 PLACEMENTS = "placement.json"
+EXPLAINED = 256  # samples that a fault of the input is looked for with, spread evenly
 
 
 @dataclass(frozen=True)
@@ -203,6 +204,18 @@ def judge(evidence: Evidence, limits: Mapping[str, Any], targets: Targets) -> Ju
     return Judgement(headline, accuracies, agreements, verdicts, state, code, demanded)
 
 
+def explained(judgement: Judgement, evidence: Evidence, inputs: Inputs, say: Say) -> Judgement:
+    """The judgement, and for each target that broke a limit because of its input a verdict that says so."""
+    original = evidence.outputs.arrays.get(REFERENCE, {})
+    if not all(len(array) == inputs.count and np.isfinite(array).all() for array in original.values()):
+        return judgement  # answers to other things than one input each, or none: nothing to hold a variant against
+    rows = np.unique(np.linspace(0, inputs.count - 1, min(EXPLAINED, inputs.count)).astype(int))
+    few = replace(inputs, arrays={name: array[rows] for name, array in inputs.arrays.items()}, labels=None)
+    kept = {name: array[rows] for name, array in original.items()}
+    faults = input_faults(judgement.verdicts, evidence.bundle.exported, few, kept, say)
+    return replace(judgement, verdicts=(*judgement.verdicts, *faults))
+
+
 def _budget(evidence: Evidence) -> tuple[Verdict, ...]:
     """Whether the deployed network, as it was timed, holds the latency budget of its search."""
     if evidence.budget is None:
@@ -275,7 +288,5 @@ def judge_bundle(
     if bench:
         record = time_targets(bundle.exported, inputs, folder / "bench", device, Bench(threads=threads), say)
     evidence = Evidence(evaluation, outputs, bundle, record, inputs.skipped)
-    judgement = judge(evidence, limits, Targets(required=tuple(required)))
-    faults = input_faults(judgement.verdicts, bundle.exported, inputs, outputs.arrays.get(REFERENCE, {}), say)
-    judgement = replace(judgement, verdicts=(*judgement.verdicts, *faults))
+    judgement = explained(judge(evidence, limits, Targets(required=tuple(required))), evidence, inputs, say)
     return tabulate(title, judgement, evidence, {}, {"data": inputs.digest})

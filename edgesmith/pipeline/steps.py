@@ -23,6 +23,7 @@ from edgesmith.pipeline.effects import load_effects
 from edgesmith.pipeline.judge import (
     Evidence,
     Table,
+    explained,
     judge,
     load_outputs,
     run_outputs,
@@ -384,6 +385,7 @@ def _conclude(run: Run, done: Mapping[str, Done]) -> Table:
         load_controls(run.folder("quantize")),
     )
     judgement = judge(evidence, run.recipe.limits, run.recipe.targets)
+    judgement = explained(judgement, evidence, training.evaluation_inputs(run.data), run.say)
     histories = {stage.name: training.history(run.folder(f"train-{stage.name}")) for stage in run.recipe.train}
     provenance = {
         "command": run.command,

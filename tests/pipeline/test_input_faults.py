@@ -11,8 +11,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from edgesmith.data.split import Evaluation, Split
 from edgesmith.pipeline.api import check, convert
-from edgesmith.pipeline.judge import Table
+from edgesmith.pipeline.judge import Evidence, Judgement, Outputs, Table, explained
+from edgesmith.pipeline.produce import Bundle
+from edgesmith.pipeline.sources import Inputs
+from edgesmith.results import Verdict
 
 pytestmark = pytest.mark.needs("onnxruntime")
 
@@ -70,3 +74,13 @@ def refusing(tmp_path: Path) -> Table:
     first = convert(original, x[:1], targets=(), out=tmp_path / "first")
     exported = {"torch-fp32": first.exported["torch-fp32"], "ort-fp32": last.exported["ort-fp32"]}
     return check(replace(first, exported=exported), None, [x], required=["ort-fp32"], bench=False)
+
+
+@pytest.mark.parametrize("answers", [np.zeros((3, 6)), np.full((8, 6), np.nan)], ids=["other rows", "NaN"])
+def test_a_run_whose_original_cannot_be_compared_row_by_row_goes_on(tmp_path: Path, answers: np.ndarray) -> None:
+    inputs = Inputs({"x": np.zeros((8, 3, 8, 8), np.float32)}, False, "zeros")
+    outputs = Outputs({"torch-fp32": {"y": answers}, "ort-fp32": {"y": answers}}, {})
+    evidence = Evidence(Evaluation(Split(dict(inputs.arrays), None), "agreement"), outputs, Bundle(tmp_path, {}, {}))
+    broken = Verdict("cosine", "ort-fp32", "fail", "cosine >= 0.9", "0.1")
+    judgement = Judgement("top1", (), (), (broken,), "fail", 1, ("ort-fp32",))
+    assert explained(judgement, evidence, inputs, lambda text: None) == judgement
