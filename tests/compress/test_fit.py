@@ -186,7 +186,7 @@ def test_phases_take_turns_and_each_moves_its_own_parameters(tmp_path) -> None:
 def test_a_damaged_checkpoint_is_said_to_be(tmp_path) -> None:
     fit(Plain(Dropping()), images(), PREPROCESSING, replace(CONFIG, epochs=1), tmp_path)
     with pytest.raises(DamagedArtifact, match="does not fit this task"):
-        fit(Plain(tiny("linear")), images(), PREPROCESSING, replace(CONFIG, epochs=1), tmp_path)
+        fit(Plain(tiny("depthwise")), images(), PREPROCESSING, replace(CONFIG, epochs=1), tmp_path)
     (tmp_path / NAME).write_bytes((tmp_path / NAME).read_bytes()[:300])
     with pytest.raises(DamagedArtifact, match="delete it"):
         fit(Plain(Dropping()), images(), PREPROCESSING, replace(CONFIG, epochs=1), tmp_path)
