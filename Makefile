@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # A build of torch of your own choice, e.g. TORCH="torch==2.13.0 --index-url <the CPU page of pytorch.org>"
 TORCH ?= torch
-EXTRAS := train,ort,openvino,coreml,timm,logs,fleet,kits,docs,dev
+EXTRAS := train,ort,openvino,coreml,timm,logs,fleet,kits,pack,docs,dev
 # One thread a process: torch with two threads on a busy two-core machine stalls several times over.
 export OMP_NUM_THREADS ?= 1
 

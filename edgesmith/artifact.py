@@ -201,6 +201,21 @@ def building(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def building_file(file: Path) -> Iterator[Path]:
+    """A temporary neighbour to write; it becomes `file` in one rename when the block ends well.
+
+    Raises: MissingResource when the disk is full, or the folder is not there or read-only.
+    """
+    temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
+    try:
+        with disk_errors_named(file):
+            yield temporary
+            os.replace(temporary, file)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
 def disk_errors_named(folder: Path) -> Iterator[None]:
     """Turn a failed write into MissingResource; vendor libraries wrap the system's error in types of their own."""
     try:

@@ -36,6 +36,10 @@ EXTRA_OF = {
     "tensorboard": "logs",
     "ray": "fleet",
     "jinja2": "kits",
+    "cyclonedx": "pack",
+    "packageurl": "pack",
+    "securesystemslib": "pack",
+    "cryptography": "pack",
 }
 
 

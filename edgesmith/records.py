@@ -134,12 +134,17 @@ def write_bytes(path: Path, data: bytes) -> None:
             temporary.unlink()
 
 
-def save(path: Path, record: Any) -> None:
-    """Write a record (or plain JSON types) as a JSON file, atomically, with the schema number."""
+def as_bytes(record: Any) -> bytes:
+    """A record (or plain JSON types) as the text of a JSON file, with the schema number."""
     data = to_json(record)
     if isinstance(data, dict):
         data = {"schema": SCHEMA, **data}
-    write_bytes(path, (json.dumps(data, indent=1, allow_nan=False) + "\n").encode())
+    return (json.dumps(data, indent=1, allow_nan=False) + "\n").encode()
+
+
+def save(path: Path, record: Any) -> None:
+    """Write a record (or plain JSON types) as a JSON file, atomically, with the schema number."""
+    write_bytes(path, as_bytes(record))
 
 
 def load(kind: type[T], path: Path) -> T:

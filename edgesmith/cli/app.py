@@ -18,6 +18,7 @@ from edgesmith.cli import (
     export,
     inspect,
     output,
+    pack,
     predict,
     quantize,
     report,
@@ -38,7 +39,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for verb in (run, train, search, quantize, export, bench, verify, report, predict, doctor, devices, inspect):
+for verb in (run, train, search, quantize, export, bench, verify, report, pack, predict, doctor, devices, inspect):
     app.command(verb.__name__.rpartition(".")[2])(verb.command)
 app.command("app")(app_kit.command)
 

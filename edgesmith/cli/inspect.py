@@ -11,13 +11,16 @@ from edgesmith.cli import output
 
 
 def command(
-    artifact: Path = typer.Argument(..., help="An artefact folder, a bundle, a step's folder, or a model file"),
+    artifact: Path = typer.Argument(
+        ..., help="An artefact folder, a bundle, a step's folder, a model file, or an evidence bundle (.zip)"
+    ),
+    key: Path | None = typer.Option(None, help="Public key (PEM): an evidence bundle must be signed by it"),
     json: bool = typer.Option(False, "--json", help="One JSON object on stdout."),
 ) -> int:
-    """Show an artefact's record; a file that does not match its checksum is refused by name."""
+    """Show what something is, after every checksum held; what was altered is refused by name."""
     from edgesmith.pipeline.doctor import describe
 
-    facts = describe(artifact)
+    facts = describe(artifact, key)
     if json:
         output.print_json(facts)
     else:

@@ -21,11 +21,12 @@ def command(
     """Rebuild report.html from report.json, or compare two runs; needs no runtime and no torch."""
     from edgesmith import records
     from edgesmith.report.html import render
+    from edgesmith.report.saved import report_file
     from edgesmith.report.table import lines
 
     if later is not None:
         return _compared(run, later, out, json)
-    source = _file(run)
+    source = report_file(run)
     report, (text, shown) = _read(source, lambda report: (render(report), lines(report)))
     page = out or source.with_suffix(".html")
     records.write_bytes(page, text.encode())
@@ -40,9 +41,10 @@ def command(
 def _compared(run: Path, later: Path, out: Path | None, json: bool) -> int:
     from edgesmith import records
     from edgesmith.report import compare, compare_page
+    from edgesmith.report.saved import report_file
 
-    before, _ = _read(_file(run), lambda report: compare.compare(report, report))
-    after, changes = _read(_file(later), lambda report: compare.compare(before, report))
+    before, _ = _read(report_file(run), lambda report: compare.compare(report, report))
+    after, changes = _read(report_file(later), lambda report: compare.compare(before, report))
     if out is not None:
         records.write_bytes(out, compare_page.render(before, after).encode())
     if json:
@@ -50,17 +52,6 @@ def _compared(run: Path, later: Path, out: Path | None, json: bool) -> int:
     else:
         print("\n".join([*compare.lines(changes), *(["", str(out)] if out else [])]))
     return 0
-
-
-def _file(run: Path) -> Path:
-    """The JSON of a run. Raises: MissingResource for a run that has not come to its report."""
-    from edgesmith.errors import MissingResource
-
-    source = run / "report.json" if run.is_dir() else run
-    if run.is_dir() and not source.exists():
-        found = "no report.json: it was interrupted, or it is no run" if any(run.iterdir()) else "an empty folder"
-        raise MissingResource(f"read the report of {run}", found, "run the same `edgesmith run` again, and it goes on")
-    return source
 
 
 def _read(source: Path, use: Any) -> tuple[Any, Any]:

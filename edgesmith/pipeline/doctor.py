@@ -13,8 +13,9 @@ from edgesmith import records
 from edgesmith.artifact import RECORD, load_exported, open_artifact
 from edgesmith.devices.entry import DeviceEntry, open_device
 from edgesmith.devices.facts import this_machine
-from edgesmith.errors import EdgesmithError, EngineFailed, MissingResource
+from edgesmith.errors import EdgesmithError, EngineFailed, MissingResource, UsageError
 from edgesmith.export.engine import RTX_CAPABILITIES
+from edgesmith.kits.evidence import check_bundle
 from edgesmith.plugins import EXTRA_OF, is_installed
 from edgesmith.results import DeviceInfo
 from edgesmith.runtimes import RUNTIMES
@@ -121,10 +122,17 @@ def is_artifact(path: Path) -> bool:
     return (path / RECORD).is_file()
 
 
-def describe(path: Path) -> dict[str, Any]:
-    """The record of whatever stands at `path`, after its checksums held. Raises: DamagedArtifact, MissingResource."""
+def describe(path: Path, key: Path | None = None) -> dict[str, Any]:
+    """The record of whatever stands at `path`, after its checksums held. Raises: DamagedArtifact, MissingResource.
+
+    key: the public key that an evidence bundle must be signed by.
+    """
     if not path.exists():
         raise MissingResource(f"inspect {path}", "no such file or folder", "check the path")
+    if path.is_file() and path.suffix == ".zip":
+        return {"kind": "evidence bundle", **records.to_json(check_bundle(path, key))}
+    if key is not None:
+        raise UsageError(f"inspect {path} --key", "only an evidence bundle is signed", "name the .zip, or drop --key")
     if is_artifact(path):
         artifact = open_artifact(path)
         facts = {"kind": artifact.kind, "key": artifact.key, "files": len(artifact.files), "checksums": "good"}
