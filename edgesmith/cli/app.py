@@ -17,6 +17,7 @@ from edgesmith.cli import (
     doctor,
     export,
     inspect,
+    new,
     output,
     pack,
     predict,
@@ -35,11 +36,10 @@ app = typer.Typer(
     help="From a PyTorch teacher to a verified artefact on the device.",
     epilog="--json prints one JSON object on stdout; --debug shows the trace of an error. Exit codes: 0 all verdicts "
     "pass, 1 one failed, 2 usage or recipe, 3 something required is absent, 4 a bug, 5 inconclusive or not measured.",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for verb in (run, train, search, quantize, export, bench, verify, report, pack, predict, doctor, devices, inspect):
+for verb in (new, run, train, search, quantize, export, bench, verify, report, pack, predict, doctor, devices, inspect):
     app.command(verb.__name__.rpartition(".")[2])(verb.command)
 app.command("app")(app_kit.command)
 

@@ -22,7 +22,8 @@ class Executed:
 
     names: its own in the runtime first, then those of the operators of the file that were fused into it. macs: by the
     runtime's own shapes, 0 for what multiplies no matrices. moves: it only converts or moves values, `moved_bytes`
-    of them (None: not known).
+    of them (None: not known). shape: the class of a product's shape, e.g. "depthwise 3x3". touched_bytes: of what it
+    reads and writes, weights included (None: not known).
     """
 
     names: tuple[str, ...]
@@ -32,6 +33,14 @@ class Executed:
     macs: int = 0
     moves: bool = False
     moved_bytes: int | None = None
+    shape: str = ""
+    touched_bytes: int | None = None
+
+
+def shape_class(inside: int, window: Sequence[int]) -> str:
+    """The class of a convolution's shape. inside: input channels that one output channel reads. window: its sizes."""
+    size = "x".join(map(str, window))
+    return f"depthwise {size}" if inside == 1 else "pointwise" if set(window) <= {1} else size
 
 
 @dataclass(frozen=True)

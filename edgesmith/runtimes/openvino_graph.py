@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgesmith.runtimes.executed import UNKNOWN, Executed
+from edgesmith.runtimes.executed import UNKNOWN, Executed, shape_class
 from edgesmith.runtimes.profile import OperatorTime, Profile
 
 _PRECISION = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "u8": "int8", "i8": "int8", "f64": "fp64"}
@@ -24,11 +24,11 @@ _TRANSPOSED = ("ConvolutionBackpropData", "GroupConvolutionBackpropData")
 
 def executed(compiled: Any, model: Any) -> tuple[Executed, ...]:
     """The operators of a compiled model in the order of execution. model: as it was read, which knows all shapes."""
-    macs = {op.get_friendly_name(): _macs(op) for op in model.get_ops()}
+    products = {op.get_friendly_name(): (_macs(op), _shape(op)) for op in model.get_ops()}
     unit = ",".join(compiled.get_property("EXECUTION_DEVICES"))
     nodes = [(int(_fact(op, "execOrder")), op) for op in compiled.get_runtime_model().get_ops()]
     ordered = [op for _, op in sorted(nodes, key=lambda pair: pair[0])]
-    return tuple(_executed(op, unit, macs) for op in ordered if _fact(op, "layerType") not in _NO_WORK)
+    return tuple(_executed(op, unit, products) for op in ordered if _fact(op, "layerType") not in _NO_WORK)
 
 
 def timed(operators: Sequence[Executed], counted: Sequence[Mapping[str, float]], whole_ms: Sequence[float]) -> Profile:
@@ -37,16 +37,18 @@ def timed(operators: Sequence[Executed], counted: Sequence[Mapping[str, float]],
     return Profile(tuple(o for o in found if any(o.ms)), tuple(whole_ms), "openvino's performance counters")
 
 
-def _executed(op: Any, unit: str, macs: dict[str, int]) -> Executed:
+def _executed(op: Any, unit: str, products: dict[str, tuple[int, str]]) -> Executed:
     kind, run_in = _fact(op, "layerType"), _fact(op, "runtimePrecision")
     originals = [name.removesuffix(_SCALED) for name in _fact(op, "originalLayersNames").split(",") if name]
     called = [op.get_friendly_name(), *originals]
     names = [*called, *(name.removesuffix(_WITHOUT_BIAS) for name in called)]
     moves = kind in _MOVES and not _is_constant(op)
-    work = sum(macs.get(name, 0) for name in dict.fromkeys(originals))
+    own = [products[name] for name in dict.fromkeys(originals) if name in products]
+    work, shape = sum(macs for macs, _ in own), next((shape for _, shape in own if shape), "")
     precision = UNKNOWN if kind == _FUSED else _PRECISION.get(run_in, run_in)
     moved = _bytes(op) if moves else None
-    return Executed(tuple(dict.fromkeys(names)), kind, precision, unit, work, moves, moved)
+    touched = _touched(op)
+    return Executed(tuple(dict.fromkeys(names)), kind, precision, unit, work, moves, moved, shape, touched)
 
 
 def _fact(op: Any, name: str) -> str:
@@ -59,11 +61,31 @@ def _is_constant(op: Any) -> bool:
     return all(_fact(value.get_source_output().get_node(), "layerType") == "Const" for value in op.inputs())
 
 
-def _bytes(op: Any) -> int | None:
-    shape = op.output(0).get_partial_shape()
+def _bytes(op: Any, place: int = 0) -> int | None:
+    """Bytes of an output: its type is a fact of the operator, not of the port."""
+    shape = op.output(place).get_partial_shape()
     if shape.is_dynamic:
         return None
-    return math.prod(shape.to_shape()) * _SIZES.get(_fact(op, "outputPrecisions").split(",")[0], 4)
+    types = _fact(op, "outputPrecisions").split(",")
+    return math.prod(shape.to_shape()) * _SIZES.get(types[min(place, len(types) - 1)], 4)
+
+
+def _touched(op: Any) -> int | None:
+    """Bytes of its inputs (weights are constants of the graph) and outputs."""
+    sources = [value.get_source_output() for value in op.inputs()]
+    read = [_bytes(one.get_node(), one.get_index()) for one in sources]
+    sizes = [*read, *(_bytes(op, place) for place in range(len(op.outputs())))]
+    return None if None in sizes else sum(size for size in sizes if size)
+
+
+def _shape(op: Any) -> str:
+    """The class of a convolution, by its weights."""
+    kind = op.get_type_name()
+    if kind not in (*_CONVOLUTIONS, *_TRANSPOSED):
+        return ""
+    weights = _sizes(op.input(1))
+    grouped = 2 if kind.startswith("Group") else 1
+    return shape_class(weights[grouped], weights[grouped + 1 :])
 
 
 def _macs(op: Any) -> int:

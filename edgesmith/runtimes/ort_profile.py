@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edgesmith.errors import EngineFailed
-from edgesmith.runtimes.executed import Executed
+from edgesmith.runtimes.executed import Executed, shape_class
 from edgesmith.runtimes.profile import OperatorTime, Profile
 
 _PRODUCTS = re.compile(r"(Conv|Gemm|MatMul|Attention)")
@@ -66,8 +66,20 @@ def _executed(name: str, facts: Mapping[str, Any]) -> Executed:
     op, unit = str(facts["op_name"]), str(facts["provider"])
     inputs, outputs = list(_values(facts["input_type_shape"])), list(_values(facts["output_type_shape"]))
     moves = _MOVES.match(op) is not None
-    moved = sum(math.prod(shape) * _size(kind) for kind, shape in outputs) if moves else None
-    return Executed((_plain(name),), op, _precision(op, inputs), unit, _macs(op, inputs, outputs), moves, moved)
+    written = _bytes(outputs)
+    macs, shape = _macs(op, inputs, outputs), _shape(op, inputs)
+    moved, touched = written if moves else None, written + _bytes(inputs)
+    return Executed((_plain(name),), op, _precision(op, inputs), unit, macs, moves, moved, shape, touched)
+
+
+def _bytes(values: list[tuple[str, list[int]]]) -> int:
+    return sum(math.prod(shape) * _size(kind) for kind, shape in values)
+
+
+def _shape(op: str, inputs: list[tuple[str, list[int]]]) -> str:
+    """The class of a convolution, by its weights: outputs, inputs of one group, window."""
+    weights = next((shape for _, shape in inputs[1:] if len(shape) > 2), None)
+    return shape_class(weights[1], weights[2:]) if weights and "Conv" in op else ""
 
 
 def _plain(name: str) -> str:
