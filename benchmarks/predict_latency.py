@@ -39,7 +39,7 @@ TARGETS = ("ort-fp32", "openvino-fp32")
 CLOSE = 0.10
 FAMILIES = {
     "mobilefacenet": [{"use": "mobilefacenet", "act": act} for act in ("prelu", "relu6")],
-    "iresnet": [{"use": "iresnet", "layers": 18}],
+    "iresnet": [{"use": "iresnet", "depth": 18}],
     "mobilenetv2": ["mobilenetv2_050", "mobilenetv2_100", "mobilenetv2_140"],
     "mobilenetv3": ["mobilenetv3_small_100", "mobilenetv3_large_100"],
     "efficientnet": ["efficientnet_lite0", "efficientnet_b0"],

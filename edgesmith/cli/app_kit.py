@@ -10,7 +10,7 @@ from edgesmith.cli import output
 
 
 def command(
-    kit: str = typer.Argument(..., help="web or cpp"),
+    kit: str = typer.Argument(..., help="web, cpp or android"),
     artifact: Path = typer.Argument(..., help="An artefact folder, e.g. build/ort-fp32"),
     out: Path = typer.Option(..., "--out", help="The folder to write; it must not exist"),
     name: str = typer.Option("", "--name", help="Name of the package: a-z, 0-9 and dashes. Default: from --out"),

@@ -39,6 +39,12 @@ class Kit:
 
 KITS = {
     "web": Kit(("ort",), ("web",), "model", "built and run in headless Chromium"),
+    "android": Kit(
+        ("ort",),
+        ("android",),
+        "src/main/assets/model",
+        "compiled against declarations of what it uses, its preprocessing run on a JVM; it has not been on a phone",
+    ),
     "cpp": Kit(("openvino",), ("cpp",), "model", "built and run on x86-64 Linux"),
 }
 

@@ -1,0 +1,3 @@
+package ai.onnxruntime;
+
+public interface OnnxValue extends AutoCloseable { void close(); }
