@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -27,6 +28,8 @@ def command(
     ),
     device: m.Device = None,
     devices: m.Devices = None,
+    fleet: Path | None = typer.Option(None, help="Fleet file: every file on each of its devices, one job a device"),
+    out: Path | None = typer.Option(None, help="With --fleet: folder of the results [default: runs/<fleet file>]"),
     json: m.Json = False,
 ) -> int:
     """Time candidates in interleaved blocks; every sample is kept, percentiles come with intervals."""
@@ -39,10 +42,10 @@ def command(
     calls, sessions = 1 if scenario == "cold-start" else block_size, streams if scenario == "multi-stream" else 1
     profiled = LAYER_RUNS if layers else 0
     schedule = Schedule(blocks, calls, warmup, 1, scenario, sessions, profiled)  # type: ignore[arg-type]
-    sweep, where = (
-        Sweep(schedule, _counts("--batch", batch), _counts("--threads", threads), rebuild),
-        open_named(device, devices),
-    )
+    sweep = Sweep(schedule, _counts("--batch", batch), _counts("--threads", threads), rebuild)
+    if fleet is not None or out is not None:
+        return _fleet(files, inputs, sweep, reference, _fleet_file(fleet, device, devices), out, json)
+    where = open_named(device, devices)
     with output.progress() as say:
         result = bench_files(files, inputs, sweep, reference, say, where)
     if json:
@@ -53,6 +56,38 @@ def command(
         for measurement in result.record.measurements if layers else ():
             output.print_table(*layer_table(measurement))
     states = {measurement.state for measurement in result.record.measurements}
+    return worst({"failed": 1, "not_measured": 3, "measured": 0}[state] for state in states)
+
+
+def _fleet_file(fleet: Path | None, device: str | None, devices: Path | None) -> Path:
+    from edgesmith.errors import UsageError
+
+    if fleet is None:
+        raise UsageError(
+            "bench --out", "there is no --fleet, whose results it is for", "leave it out, or redirect --json"
+        )
+    if device or devices:
+        raise UsageError("bench --fleet", "--device and --devices name others", "write them into the fleet file")
+    return fleet
+
+
+def _fleet(
+    files: list[Path], inputs: str, sweep: Any, reference: str | None, fleet: Path, out: Path | None, json: bool
+) -> int:
+    from edgesmith.errors import worst
+    from edgesmith.pipeline.fleet_bench import bench_fleet
+    from edgesmith.pipeline.fleet_file import read_fleet
+
+    folder = out or output.default_out(fleet)
+    with output.progress() as say:
+        found = bench_fleet(files, inputs, sweep, reference, read_fleet(fleet), folder, say)
+    if json:
+        output.print_json(found)
+    else:
+        output.print_table(found.header, found.rows)
+        print(f"{len(found.kept)} results in {folder}, {len(found.given_up)} jobs without one")
+    states = {m.state for one in found.kept for record in one.measured for m in record.measurements}
+    states |= {"not_measured" for _ in found.given_up}
     return worst({"failed": 1, "not_measured": 3, "measured": 0}[state] for state in states)
 
 

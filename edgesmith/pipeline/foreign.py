@@ -89,26 +89,34 @@ def bench_files(
     Raises: UsageError when their inputs differ.
     """
     with tempfile.TemporaryDirectory() as work:
-        found = open_all(files, Path(work) / "files")
-        first = next(iter(found.values()))
-        for name, exported in found.items():
-            if [(s.name, s.shape) for s in exported.inputs] != [(s.name, s.shape) for s in first.inputs]:
-                shapes = f"{name} takes {_shapes(exported)}, {next(iter(found))} takes {_shapes(first)}"
-                raise UsageError("time these files together", shapes, "call bench once for each kind of input")
-        chosen = reference or (REFERENCE if REFERENCE in found else next(iter(found)))
-        if chosen not in found:
-            raise UsageError(f"--reference {chosen}", "not among the files", f"choose from: {', '.join(found)}")
-        if first.preprocessing is None and Path(inputs).is_dir():
-            reason = f"{next(iter(found))} does not say how pictures become its input"
-            raise UsageError(f"feed the pictures of {inputs}", reason, "give --inputs file.npz or random:N")
-        feed = read_inputs(inputs, first.inputs, first.preprocessing, strict=False)
-        check_inputs(found, feed, chosen)
+        found, feed, chosen = prepared(files, inputs, reference, Path(work))
         where, job = device or DEVICES.get("local")(), Path(work) / "job"
         records = []
         for schedule, threads in sweep:
             asked = (where, job, found, feed.arrays, schedule, chosen, threads)
             records.append(measure(*asked, images=feed.images, progress=say, rebuild=sweep.rebuild))
     return bench_table(records)
+
+
+def prepared(
+    files: Sequence[Path], inputs: str, reference: str | None, work: Path
+) -> tuple[dict[str, Exported], Inputs, str]:
+    """Files of one kind of input, what they are fed, and the one that ratios are to. Raises: UsageError."""
+    found = open_all(files, work / "files")
+    first = next(iter(found.values()))
+    for name, exported in found.items():
+        if [(s.name, s.shape) for s in exported.inputs] != [(s.name, s.shape) for s in first.inputs]:
+            shapes = f"{name} takes {_shapes(exported)}, {next(iter(found))} takes {_shapes(first)}"
+            raise UsageError("time these files together", shapes, "call bench once for each kind of input")
+    chosen = reference or (REFERENCE if REFERENCE in found else next(iter(found)))
+    if chosen not in found:
+        raise UsageError(f"--reference {chosen}", "not among the files", f"choose from: {', '.join(found)}")
+    if first.preprocessing is None and Path(inputs).is_dir():
+        reason = f"{next(iter(found))} does not say how pictures become its input"
+        raise UsageError(f"feed the pictures of {inputs}", reason, "give --inputs file.npz or random:N")
+    feed = read_inputs(inputs, first.inputs, first.preprocessing, strict=False)
+    check_inputs(found, feed, chosen)
+    return found, feed, chosen
 
 
 def _shapes(exported: Exported) -> str:

@@ -15,6 +15,7 @@ from edgesmith.bench.runners import RUNNERS
 from edgesmith.cli.app import app
 from edgesmith.devices.entry import DeviceEntry, Rules, WorkerEnv
 from edgesmith.pipeline.device_file import read_devices
+from edgesmith.pipeline.fleet_file import read_fleet
 from tests.architecture.source import ROOT
 
 GUIDE = (ROOT / "docs" / "devices.md").read_text()
@@ -44,7 +45,10 @@ def test_a_command_that_the_line_does_not_take_would_be_seen():
 
 
 def test_the_device_file_of_the_guide_is_one(tmp_path):
-    (tmp_path / "devices.yaml").write_text("".join(blocks("yaml")))
+    found = blocks("yaml")
+    (tmp_path / "devices.yaml").write_text("".join(text for text in found if not text.startswith("only:")))
+    (tmp_path / "fleet.yaml").write_text(next(text for text in found if text.startswith("only:")))
+    assert sorted(read_fleet(tmp_path / "fleet.yaml").devices) == ["board", "phone"]
     assert sorted(read_devices(tmp_path / "devices.yaml")) == ["board", "phone", "pi"]
 
 
